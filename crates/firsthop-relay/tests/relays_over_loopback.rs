@@ -1,0 +1,288 @@
+//! The same on real sockets: a client, a relay and a transceiver on loopback.
+
+mod common;
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use common::*;
+use firsthop_relay::{DropReason, Relay, RelayConfig};
+use firsthop_wire::hop::{self, Direction, Flags, Header};
+
+fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+fn bind() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    socket
+}
+
+/// Stands in for a transceiver: reads records, answers with records.
+struct FakeOwner {
+    socket: UdpSocket,
+    buffer: Vec<u8>,
+}
+
+impl FakeOwner {
+    fn new() -> Self {
+        Self {
+            socket: bind(),
+            buffer: vec![0; 65536],
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
+    /// The records of the next datagram, and which relay socket they came from.
+    fn receive(&mut self) -> (SocketAddr, Vec<(Header, Vec<u8>)>) {
+        let (length, relay) = self.socket.recv_from(&mut self.buffer).unwrap();
+        let key = hop_secrets().pair(HOP_KEY, self.address()).unwrap();
+        let records = hop::records(&self.buffer[..length]).map(|record| {
+            let record = record.unwrap();
+            record.verify(&key, unix_seconds()).unwrap();
+            assert_eq!(record.header.direction, Direction::Up);
+            (record.header, record.payload.to_vec())
+        });
+        (relay, records.collect())
+    }
+
+    /// Sends `payload` back where `header` came from.
+    fn answer(&self, relay: SocketAddr, header: &Header, flags: Flags, payload: &[u8]) {
+        let header = Header {
+            direction: Direction::Down,
+            flags,
+            ..*header
+        };
+        self.socket
+            .send_to(&sealed(&header, self.address(), payload), relay)
+            .unwrap();
+    }
+}
+
+fn loopback(owner: SocketAddr) -> RelayConfig {
+    let mut config = config();
+    config.listen = vec![address("127.0.0.1:0"), address("127.0.0.1:0")];
+    config.upstream = address("127.0.0.1:0");
+    config.clusters[0].networks = vec!["127.0.0.0/8".parse().unwrap()];
+    config.clusters[0].ports = owner.port()..=owner.port();
+    config
+}
+
+/// Waits until `condition` holds: counters are written after the packet is on its way.
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn packets_make_the_round_trip_and_a_burst_is_bundled() {
+    let mut owner = FakeOwner::new();
+    let mut config = loopback(owner.address());
+    config.workers = 2;
+    let relay = Relay::start(config).unwrap();
+    assert_eq!(
+        (relay.local_addrs().len(), relay.upstream_addrs().len()),
+        (2, 2)
+    );
+
+    let (mut sent, mut total) = (rtp(), 0);
+    for (ingress, &public) in relay.local_addrs().iter().enumerate() {
+        let browser = bind();
+        let mut buffer = [0; 2048];
+
+        let request = binding_request(&ufrag_at(owner.address(), unix_seconds()));
+        browser.send_to(&request, public).unwrap();
+        let (source, records) = owner.receive();
+        assert!(relay.upstream_addrs().contains(&source));
+        let [(header, payload)] = &records[..] else {
+            panic!("{} records", records.len())
+        };
+        assert_eq!(payload, &request);
+        assert_eq!(header.client, browser.local_addr().unwrap());
+        assert_eq!(usize::from(header.ingress), ingress);
+
+        owner.answer(
+            source,
+            header,
+            Flags::CONFIRM | Flags::PATH,
+            &binding_success(),
+        );
+        let (length, from) = browser.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..length], from), (&binding_success()[..], public));
+
+        // A burst small enough for every socket's buffer, again and again until the scheduler has
+        // let packets queue up.
+        const BURST: u16 = 50;
+        let mut bundled = false;
+        for _ in 0..200 {
+            for number in 0..BURST {
+                sent[2..4].copy_from_slice(&number.to_be_bytes());
+                browser.send_to(&sent, public).unwrap();
+            }
+            let mut numbers = Vec::new();
+            while numbers.len() < usize::from(BURST) {
+                let (source_of_burst, records) = owner.receive();
+                assert_eq!(source_of_burst, source, "one client, one worker");
+                bundled |= records.len() > 1;
+                let number = |packet: &[u8]| u16::from_be_bytes([packet[2], packet[3]]);
+                numbers.extend(records.iter().map(|(_, packet)| number(packet)));
+            }
+            total += u64::from(BURST);
+            assert!(numbers.into_iter().eq(0..BURST), "bundling keeps the order");
+            if bundled {
+                break;
+            }
+        }
+        assert!(bundled, "no datagram carried two records");
+    }
+
+    eventually("every packet is counted", || {
+        relay.counters().ingress_packets == total + 2
+    });
+    let counters = relay.counters();
+    assert!(counters.ingress_datagrams < counters.ingress_packets);
+    assert_eq!(
+        (
+            counters.egress_packets,
+            counters.flows,
+            counters.flows_created
+        ),
+        (2, 2, 2)
+    );
+    assert_eq!(counters.drops().map(|(_, count)| count).sum::<u64>(), 0);
+    assert_eq!(relay.failed(), None);
+    relay.stop();
+}
+
+#[test]
+fn a_dead_owner_or_a_dead_client_does_not_end_the_relay() {
+    let mut owner = FakeOwner::new();
+    let relay = Relay::start(loopback(owner.address())).unwrap();
+    let public = relay.local_addrs()[0];
+    let request = binding_request(&ufrag_at(owner.address(), unix_seconds()));
+
+    // A client that is gone when its answers come: ICMP says so.
+    let gone = bind();
+    gone.send_to(&request, public).unwrap();
+    let (source, records) = owner.receive();
+    drop(gone);
+    for _ in 0..20 {
+        owner.answer(source, &records[0].0, Flags::CONFIRM, &rtp());
+    }
+    // An owner that is gone.
+    let address = owner.address();
+    drop(owner);
+    let browser = bind();
+    for _ in 0..20 {
+        browser.send_to(&request, public).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(50));
+
+    // And all is well with the next one.
+    let mut owner = FakeOwner {
+        socket: UdpSocket::bind(address).unwrap(),
+        buffer: vec![0; 65536],
+    };
+    owner
+        .socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    browser.send_to(&request, public).unwrap();
+    assert_eq!(owner.receive().1[0].1, request);
+    assert_eq!(relay.failed(), None);
+}
+
+#[test]
+fn oversize_datagrams_are_dropped_whole() {
+    let mut owner = FakeOwner::new();
+    let relay = Relay::start(loopback(owner.address())).unwrap();
+    let public = relay.local_addrs()[0];
+    let browser = bind();
+    let request = binding_request(&ufrag_at(owner.address(), unix_seconds()));
+    for length in [1501, 9000, 65507] {
+        let mut oversize = request.clone();
+        oversize.resize(length, 0);
+        browser.send_to(&oversize, public).unwrap();
+    }
+    browser.send_to(&[], public).unwrap();
+    browser.send_to(&request, public).unwrap();
+    assert_eq!(owner.receive().1[0].1, request);
+    eventually("drops are counted", || {
+        let counters = relay.counters();
+        counters.dropped(DropReason::Oversize) == 3 && counters.dropped(DropReason::Empty) == 1
+    });
+}
+
+#[test]
+fn what_cannot_start_says_why_and_leaves_nothing_running() {
+    let owner = address("127.0.0.1:4000");
+    let taken = bind();
+    let address = taken.local_addr().unwrap();
+
+    let mut config = loopback(owner);
+    config.listen[1] = address;
+    let error = Relay::start(config).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+
+    let mut config = loopback(owner);
+    config.upstream = address;
+    let error = Relay::start(config).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+
+    type Mistake = fn(&mut RelayConfig);
+    let wrong: [(&str, Mistake); 7] = [
+        ("listen", |config| config.listen.clear()),
+        ("workers", |config| config.workers = 0),
+        ("upstream", |config| {
+            config.upstream.set_port(65535);
+            config.workers = 2;
+        }),
+        ("flow_capacity", |config| config.flow_capacity = 0),
+        ("hop_key_id", |config| config.hop_key_id = 0),
+        ("clusters", |config| config.clusters.extend_from_within(..)),
+        ("clusters", |config| {
+            config.clusters[0].prefix = Some("fd00::/48".parse().unwrap())
+        }),
+    ];
+    for (field, break_it) in wrong {
+        let mut config = loopback(owner);
+        break_it(&mut config);
+        let error = Relay::start(config).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().starts_with(field), "{error}");
+    }
+}
+
+#[test]
+fn a_stopped_relay_frees_its_addresses() {
+    let mut config = loopback(address("127.0.0.1:4000"));
+    config.workers = 2;
+    let relay = Relay::start(config.clone()).unwrap();
+    let (public, upstream) = (
+        relay.local_addrs().to_vec(),
+        relay.upstream_addrs().to_vec(),
+    );
+    let stopping = Instant::now();
+    relay.stop();
+    assert!(
+        stopping.elapsed() < Duration::from_millis(900),
+        "it waited for a timer"
+    );
+    for address in public.into_iter().chain(upstream) {
+        UdpSocket::bind(address).unwrap();
+    }
+}
