@@ -1,0 +1,632 @@
+//! One peer from offer to close: an `Rtc`, its paths, what it hears and says.
+//!
+//! Invariant *one mutation, then drain*: str0m wants every mutation followed by `poll_output`
+//! until it asks for a time-out. [`Session::drain`] is the only place that polls, and every
+//! public method ends in it. Time and packets come in as arguments; packets and events go out
+//! through an [`Outbox`].
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use firsthop_wire::demux::{self, Kind};
+use firsthop_wire::hop::Flags;
+use firsthop_wire::stun::{Binding, Class};
+use str0m::change::SdpOffer;
+use str0m::channel::ChannelId;
+use str0m::config::{DtlsCert, DtlsVersion};
+use str0m::ice::IceCreds;
+use str0m::media::{MediaKind, Mid, Pt};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{Extension, ExtensionMap, RtpWrite, SeqNo};
+use str0m::{Candidate, IceConnectionState, Input, Output, Rtc, RtcConfig};
+
+use crate::event::{CloseReason, Event, SessionId, UtteranceId};
+use crate::listen::Listener;
+use crate::offer::{self, OfferError};
+use crate::path::{Paths, Route, Standing};
+use crate::playout::{Encoding, Packet, Playout, Progress, QueueFull};
+
+/// From the answer to the end of the DTLS handshake.
+const SETUP_DEADLINE: Duration = Duration::from_secs(15);
+/// Without any answer to our checks, after the ICE agent has already waited for several.
+const CONSENT_GRACE: Duration = Duration::from_secs(10);
+/// What closing has to say (RTCP BYE, DTLS close_notify) is said within this.
+const CLOSING: Duration = Duration::from_millis(200);
+/// Messages and their fragments stay below any path's MTU, IPv6 tunnels included.
+const MTU: usize = 1200;
+/// Largest data channel message that a client may send, in bytes.
+const MAX_MESSAGE: u32 = 256 * 1024;
+/// Outputs of one drain, far above what a mutation causes: beyond, the stack is going in circles.
+const MAX_OUTPUTS: usize = 10_000;
+
+/// How a session hears and speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AudioFormat {
+    /// Of PCM both ways, in Hz: 8000, 12000, 16000, 24000 or 48000.
+    pub rate: u32,
+    /// Length of the frames that the client's speech is handed over in.
+    pub frame: Duration,
+    /// How the agent's speech is encoded.
+    pub encoding: Encoding,
+}
+
+/// What a new session needs besides the offer.
+pub struct SessionConfig<'a> {
+    /// Its name.
+    pub id: SessionId,
+    /// Our half of the ICE credentials; the ufrag is the routing token.
+    pub credentials: IceCreds,
+    /// The addresses that the answer names, most preferred first: the relay's.
+    pub advertised: &'a [SocketAddr],
+    /// Shared by all sessions: making one costs milliseconds.
+    pub certificate: DtlsCert,
+    /// PCM both ways.
+    pub audio: AudioFormat,
+}
+
+/// Where a session puts what leaves it.
+#[derive(Default)]
+pub struct Outbox {
+    /// Datagrams for clients, in order.
+    pub packets: Vec<Outgoing>,
+    /// Events for the owner of the engine, in order.
+    pub events: Vec<Event>,
+    /// Addresses whose standing rose: the shard maps them to the session.
+    pub addresses: Vec<(SocketAddr, Standing)>,
+}
+
+/// One datagram for a client.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// How it travels.
+    pub route: Route,
+    /// What the relay may conclude from it.
+    pub flags: Flags,
+    /// STUN, DTLS, SRTP or SRTCP.
+    pub packet: Vec<u8>,
+}
+
+/// Counts of one session that the shard adds up. Taken with [`Session::take_counts`].
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SessionCounts {
+    /// Datagrams that no protocol of ours could be made of.
+    pub malformed: u64,
+    /// From an address that has not proved itself, or to one beyond its allowance.
+    pub unproved: u64,
+    /// Data channel messages that are not UTF-8 text.
+    pub not_text: u64,
+}
+
+enum State {
+    SettingUp {
+        deadline: Instant,
+    },
+    Connected {
+        consent_lost: Option<Instant>,
+    },
+    Closing {
+        reason: CloseReason,
+        deadline: Instant,
+    },
+    Closed,
+}
+
+struct Voice {
+    mid: Mid,
+    payload_type: Pt,
+    sequence: SeqNo,
+}
+
+/// One WebRTC session.
+pub struct Session {
+    id: SessionId,
+    rtc: Rtc,
+    ufrag: String,
+    advertised: Vec<SocketAddr>,
+    state: State,
+    rtc_deadline: Instant,
+    paths: Paths,
+    audio: AudioFormat,
+    voice: Option<Voice>,
+    channel: Option<ChannelId>,
+    listener: Listener,
+    /// Made when there is something to say: an encoder is the largest thing a session owns.
+    playout: Option<Playout>,
+    /// Set when SRTP let a packet through: it came from the client, by whatever relay.
+    authenticated: bool,
+    counts: SessionCounts,
+}
+
+/// Why an offer did not become a session.
+#[derive(Debug)]
+pub enum AcceptError {
+    /// The offer is wrong.
+    Offer(OfferError),
+    /// Something of ours is.
+    Internal(String),
+}
+
+impl From<OfferError> for AcceptError {
+    fn from(error: OfferError) -> Self {
+        Self::Offer(error)
+    }
+}
+
+impl Session {
+    /// Accepts `offer`; returns the session and the answer.
+    ///
+    /// # Errors
+    /// [`AcceptError::Offer`] when the client is to blame.
+    pub fn accept(
+        now: Instant,
+        offer: &str,
+        config: SessionConfig<'_>,
+    ) -> Result<(Self, String), AcceptError> {
+        let checked = offer::check(offer)?;
+        let refused = |message: String| OfferError {
+            line: None,
+            message,
+        };
+        let offer = SdpOffer::from_sdp_string(&checked)
+            .map_err(|error| refused(first_line(&error.to_string())))?;
+
+        let ufrag = config.credentials.ufrag.clone();
+        let mut rtc = rtc_config(config.credentials, config.certificate).build(now);
+        for &address in config.advertised {
+            let candidate = Candidate::host(address, "udp")
+                .map_err(|error| AcceptError::Internal(format!("{address}: {error}")))?;
+            rtc.add_local_candidate(candidate);
+        }
+        let answer = rtc
+            .sdp_api()
+            .accept_offer(offer)
+            .map_err(|error| refused(first_line(&error.to_string())))?;
+
+        let opus = |error: opus::Error| AcceptError::Internal(format!("libopus: {error}"));
+        let mut session = Self {
+            id: config.id,
+            rtc,
+            ufrag,
+            advertised: config.advertised.to_vec(),
+            state: State::SettingUp {
+                deadline: now + SETUP_DEADLINE,
+            },
+            rtc_deadline: now,
+            paths: Paths::default(),
+            audio: config.audio,
+            voice: None,
+            channel: None,
+            listener: Listener::new(config.audio.rate, config.audio.frame).map_err(opus)?,
+            playout: None,
+            authenticated: false,
+            counts: SessionCounts::default(),
+        };
+        // Nothing can leave before the client's first check; what media there is comes out here.
+        session.drain(now, &mut Outbox::default());
+        if session.voice.is_none() {
+            let message = "no audio m-line that sends or receives Opus".to_owned();
+            return Err(refused(message).into());
+        }
+        Ok((session, answer.to_sdp_string()))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The server ufrag by which a client's checks find it.
+    #[must_use]
+    pub fn ufrag(&self) -> &str {
+        &self.ufrag
+    }
+
+    /// Over: it wants nothing any more, and [`Event::Closed`] was its last event.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// All client addresses that the session has kept.
+    pub fn clients(&self) -> impl Iterator<Item = SocketAddr> {
+        self.paths.clients()
+    }
+
+    /// When [`Session::handle_timeout`] is next due.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        let state = match self.state {
+            State::SettingUp { deadline } | State::Closing { deadline, .. } => Some(deadline),
+            State::Connected { consent_lost } => consent_lost.map(|since| since + CONSENT_GRACE),
+            State::Closed => None,
+        };
+        let playout = self.playout.as_ref().and_then(Playout::deadline);
+        [state, playout, self.listener.deadline()]
+            .into_iter()
+            .flatten()
+            .fold(self.rtc_deadline, Instant::min)
+    }
+
+    /// Takes a datagram that the demultiplexer assigned to this session.
+    pub fn receive(&mut self, now: Instant, route: Route, packet: &[u8], out: &mut Outbox) {
+        self.paths.received(route, packet.len());
+        match demux::kind(packet) {
+            Some(Kind::Stun) => self.receive_stun(now, route, packet, out),
+            Some(Kind::Dtls | Kind::Rtp) => match self.paths.standing(route.client) {
+                Some(Standing::Proved) => self.feed(now, route, packet, out),
+                Some(Standing::Confirmed) if self.paths.park(route.client, packet) => {}
+                _ => self.counts.unproved += 1,
+            },
+            _ => self.counts.malformed += 1,
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
+        match self.state {
+            State::SettingUp { deadline } if deadline <= now => {
+                return self.close(now, CloseReason::SetupTimeout, out);
+            }
+            State::Connected {
+                consent_lost: Some(since),
+            } if since + CONSENT_GRACE <= now => {
+                return self.close(now, CloseReason::ConsentLost, out);
+            }
+            State::Closing { reason, deadline } if deadline <= now => {
+                return self.finish(reason, out);
+            }
+            _ => {}
+        }
+        if self.rtc_deadline <= now {
+            self.input(now, Input::Timeout(now), out);
+        }
+        self.listener.handle_timeout(now);
+        self.hand_over_audio(out);
+        self.speak(now, out);
+    }
+
+    /// Says `pcm` as (the next part of) `utterance`.
+    ///
+    /// # Errors
+    /// [`QueueFull`] when too much already waits.
+    pub fn play(
+        &mut self,
+        now: Instant,
+        utterance: UtteranceId,
+        pcm: &[i16],
+        complete: bool,
+        out: &mut Outbox,
+    ) -> Result<(), QueueFull> {
+        if self.playout.is_none() {
+            match Playout::new(self.audio.rate, self.audio.encoding) {
+                Ok(playout) => self.playout = Some(playout),
+                Err(_) => {
+                    self.close(now, CloseReason::InternalError, out);
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(playout) = &mut self.playout {
+            playout.push(now, utterance, pcm, complete)?;
+        }
+        self.speak(now, out);
+        Ok(())
+    }
+
+    /// Stops speaking at once; the events tell what was played of each utterance.
+    pub fn flush(&mut self, now: Instant, out: &mut Outbox) {
+        if let Some(playout) = &mut self.playout {
+            playout.flush();
+        }
+        self.speak(now, out);
+    }
+
+    /// Sends one text message on the client's data channel, if it is open.
+    pub fn send(&mut self, now: Instant, text: &str, out: &mut Outbox) {
+        let Some(mut channel) = self.channel.and_then(|id| self.rtc.channel(id)) else {
+            return;
+        };
+        let written = channel.write(false, text.as_bytes());
+        if written.is_err() {
+            return self.close(now, CloseReason::ProtocolError, out);
+        }
+        self.drain(now, out);
+    }
+
+    /// Ends the session: the client is told, the relay forgets its flows.
+    pub fn close(&mut self, now: Instant, reason: CloseReason, out: &mut Outbox) {
+        if matches!(self.state, State::Closing { .. } | State::Closed) {
+            return;
+        }
+        self.state = State::Closing {
+            reason,
+            deadline: now + CLOSING,
+        };
+        if self.rtc.close().is_err() {
+            return self.finish(reason, out);
+        }
+        self.drain(now, out);
+    }
+
+    /// The counts since the last call.
+    pub fn take_counts(&mut self) -> SessionCounts {
+        std::mem::take(&mut self.counts)
+    }
+
+    fn receive_stun(&mut self, now: Instant, route: Route, packet: &[u8], out: &mut Outbox) {
+        let Ok(binding) = Binding::parse(packet) else {
+            self.counts.malformed += 1;
+            return;
+        };
+        if binding.class == Class::BindingRequest {
+            self.paths
+                .request(binding.transaction, route, binding.use_candidate);
+        }
+        let parked = match binding.class {
+            Class::BindingSuccess => self.paths.check_answered(binding.transaction, route),
+            _ => None,
+        };
+        self.feed(now, route, packet, out);
+        if let Some(parked) = parked {
+            out.addresses.push((parked.client, Standing::Proved));
+            for packet in parked.packets {
+                self.feed(now, route, &packet, out);
+            }
+        }
+    }
+
+    /// Gives one datagram to the WebRTC stack.
+    fn feed(&mut self, now: Instant, route: Route, packet: &[u8], out: &mut Outbox) {
+        // One destination per address family: which of the relay's addresses the client used
+        // makes no difference to ICE here, since all lead to this socket.
+        let same_family = |address: &&SocketAddr| address.is_ipv4() == route.client.is_ipv4();
+        let Some(&destination) = self.advertised.iter().find(same_family) else {
+            self.counts.unproved += 1;
+            return;
+        };
+        let receive = Receive::new(Protocol::Udp, route.client, destination, packet);
+        let Ok(receive) = receive else {
+            self.counts.malformed += 1;
+            return;
+        };
+        self.authenticated = false;
+        self.input(now, Input::Receive(now, receive), out);
+        if self.authenticated {
+            self.paths.move_to(route);
+        }
+    }
+
+    fn input(&mut self, now: Instant, input: Input<'_>, out: &mut Outbox) {
+        if self.rtc.handle_input(input).is_err() {
+            return self.close(now, CloseReason::ProtocolError, out);
+        }
+        self.drain(now, out);
+    }
+
+    /// Polls until the stack waits for time.
+    fn drain(&mut self, now: Instant, out: &mut Outbox) {
+        for _ in 0..MAX_OUTPUTS {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(deadline)) => {
+                    self.rtc_deadline = deadline;
+                    if let State::Closing { reason, .. } = self.state
+                        && !self.rtc.is_alive()
+                    {
+                        self.finish(reason, out);
+                    }
+                    return;
+                }
+                Ok(Output::Transmit(transmit)) => {
+                    self.transmit(transmit.destination, Vec::from(transmit.contents), out);
+                }
+                Ok(Output::Event(event)) => self.handle(now, event, out),
+                Err(_) => return self.finish(CloseReason::ProtocolError, out),
+            }
+        }
+        self.finish(CloseReason::InternalError, out);
+    }
+
+    fn transmit(&mut self, destination: SocketAddr, packet: Vec<u8>, out: &mut Outbox) {
+        let mut client = destination;
+        if demux::kind(&packet) == Some(Kind::Stun) {
+            if let Ok(binding) = Binding::parse(&packet) {
+                match binding.class {
+                    Class::BindingSuccess => {
+                        if let Some(client) = self.paths.answered(binding.transaction) {
+                            out.addresses.push((client, Standing::Confirmed));
+                        }
+                    }
+                    Class::BindingRequest => self.paths.check(binding.transaction, client),
+                    _ => {}
+                }
+            }
+        } else if let Some(active) = self.paths.active() {
+            client = active;
+        }
+        match self.paths.spend(client, packet.len()) {
+            Some((route, standing)) => {
+                out.packets.push(Outgoing {
+                    route,
+                    flags: flags(standing),
+                    packet,
+                });
+            }
+            None => self.counts.unproved += 1,
+        }
+    }
+
+    fn handle(&mut self, now: Instant, event: str0m::Event, out: &mut Outbox) {
+        match event {
+            str0m::Event::Connected => {
+                self.state = State::Connected { consent_lost: None };
+                out.events.push(Event::Connected { session: self.id });
+            }
+            str0m::Event::IceConnectionStateChange(ice) => {
+                if let State::Connected { consent_lost } = &mut self.state {
+                    *consent_lost = (ice == IceConnectionState::Disconnected).then_some(now);
+                }
+            }
+            str0m::Event::MediaAdded(media) if media.kind == MediaKind::Audio => {
+                self.add_voice(media.mid);
+            }
+            str0m::Event::RtpPacket(packet) => {
+                self.authenticated = true;
+                let voice = self.voice.as_ref();
+                let opus = voice.is_some_and(|v| v.payload_type == packet.header.payload_type);
+                if opus && !packet.payload.is_empty() {
+                    let (sequence, time) = (*packet.seq_no, packet.time.numer());
+                    self.listener.push(now, sequence, time, packet.payload);
+                    self.hand_over_audio(out);
+                }
+            }
+            str0m::Event::ChannelOpen(id, label) => {
+                // One channel per session: the first that opens.
+                if self.channel.is_none() {
+                    self.channel = Some(id);
+                    out.events.push(Event::ChannelOpen {
+                        session: self.id,
+                        label,
+                    });
+                }
+            }
+            str0m::Event::ChannelData(data) if Some(data.id) == self.channel => {
+                match String::from_utf8(data.data) {
+                    Ok(text) => out.events.push(Event::Message {
+                        session: self.id,
+                        text,
+                    }),
+                    Err(_) => self.counts.not_text += 1,
+                }
+            }
+            str0m::Event::ChannelClose(id) if Some(id) == self.channel => self.channel = None,
+            str0m::Event::Closed => {
+                if !matches!(self.state, State::Closing { .. } | State::Closed) {
+                    let (reason, deadline) = (CloseReason::ClientClosed, now + CLOSING);
+                    self.state = State::Closing { reason, deadline };
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn add_voice(&mut self, mid: Mid) {
+        let Some(media) = self.rtc.media(mid).filter(|_| self.voice.is_none()) else {
+            return;
+        };
+        let Some(&payload_type) = media.remote_pts().first() else {
+            return;
+        };
+        // A receiver assumes that the rollover counter starts at zero (RFC 3711 §3.3.1).
+        self.voice = Some(Voice {
+            mid,
+            payload_type,
+            sequence: 1.into(),
+        });
+    }
+
+    fn hand_over_audio(&mut self, out: &mut Outbox) {
+        while let Some(frame) = self.listener.poll() {
+            let (session, position) = (self.id, frame.position);
+            out.events.push(Event::Audio {
+                session,
+                position,
+                pcm: frame.pcm,
+            });
+        }
+    }
+
+    /// Sends the packets that are due, and reports what became of the utterances.
+    fn speak(&mut self, now: Instant, out: &mut Outbox) {
+        while let Some(playout) = &mut self.playout {
+            match playout.tick(now) {
+                Ok(Some(packet)) => {
+                    if let Some(voice) = &mut self.voice {
+                        let Packet {
+                            rtp_time,
+                            marker,
+                            payload,
+                        } = packet;
+                        let sequence = voice.sequence.inc();
+                        let write =
+                            RtpWrite::new(voice.payload_type, sequence, rtp_time, now, payload);
+                        let mut direct = self.rtc.direct_api();
+                        if let Some(stream) = direct.stream_tx_by_mid(voice.mid, None) {
+                            stream.write_rtp(write.marker(marker));
+                        }
+                    }
+                    self.drain(now, out);
+                }
+                Ok(None) => break,
+                Err(_) => return self.close(now, CloseReason::InternalError, out),
+            }
+        }
+        let session = self.id;
+        while let Some(progress) = self.playout.as_mut().and_then(Playout::poll_progress) {
+            out.events.push(match progress {
+                Progress::Started(utterance) => Event::PlayoutStarted { session, utterance },
+                Progress::Ended {
+                    utterance,
+                    played_ms,
+                    interrupted,
+                } => Event::PlayoutEnded {
+                    session,
+                    utterance,
+                    played_ms,
+                    interrupted,
+                },
+            });
+        }
+    }
+
+    /// The last step: the relay forgets, the owner hears.
+    fn finish(&mut self, reason: CloseReason, out: &mut Outbox) {
+        if self.is_closed() {
+            return;
+        }
+        self.state = State::Closed;
+        for (route, standing) in self.paths.confirmed() {
+            let flags = flags(standing) | Flags::RELEASE;
+            out.packets.push(Outgoing {
+                route,
+                flags,
+                packet: Vec::new(),
+            });
+        }
+        out.events.push(Event::Closed {
+            session: self.id,
+            reason,
+        });
+    }
+}
+
+fn flags(standing: Standing) -> Flags {
+    match standing {
+        Standing::Seen => Flags::default(),
+        Standing::Confirmed => Flags::CONFIRM,
+        Standing::Proved => Flags::CONFIRM | Flags::PATH,
+    }
+}
+
+fn rtc_config(credentials: IceCreds, certificate: DtlsCert) -> RtcConfig {
+    // No transport-cc: for audio alone its 50 ms timer costs more than it tells.
+    let mut extensions = ExtensionMap::empty();
+    extensions.set(1, Extension::AudioLevel);
+    extensions.set(4, Extension::RtpMid);
+    RtcConfig::new()
+        .set_local_ice_credentials(credentials)
+        .set_dtls_cert(certificate)
+        .set_dtls_version(DtlsVersion::Auto)
+        .clear_codecs()
+        .enable_opus(true, false)
+        .set_extension_map(extensions)
+        .set_rtp_mode(true)
+        .set_rtcp_report_interval_audio(Duration::from_secs(1))
+        .set_sctp_max_message_size(MAX_MESSAGE)
+        .set_mtu(MTU..=usize::MAX)
+}
+
+/// A parser's error goes on for lines; the first says it.
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().to_owned()
+}

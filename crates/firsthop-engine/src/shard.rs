@@ -1,0 +1,441 @@
+//! Many sessions behind one socket: finds the session of a packet, wakes the sessions that are due.
+//!
+//! Datagrams come in with their source, datagrams go out with their destination; the socket is
+//! [`crate::endpoint`]'s. Invariants kept here: *an address belongs to the session that it was
+//! confirmed for, and moves only to one for which it is proved*; *a session that misbehaves ends
+//! alone* (a panic below is caught, counted and costs that one session).
+
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use firsthop_wire::demux::{self, Kind};
+use firsthop_wire::hop::{self, Direction, Flags, Header, HopError, HopSecrets, PairKey};
+use firsthop_wire::stun::Binding;
+
+use crate::counters::{Counters, DropReason};
+use crate::event::{CloseReason, Event, SessionId, UtteranceId};
+use crate::path::{RelayHop, Route, Standing};
+use crate::session::{Outbox, Outgoing, Session};
+
+/// Records for one relay share a datagram up to this size, in bytes: they fit any path's MTU.
+const MAX_BUNDLE: usize = 1400;
+
+/// A moment on both clocks that the shard needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For time-outs and pacing.
+    pub instant: Instant,
+    /// For the tick of hop headers: seconds since the Unix epoch.
+    pub unix_seconds: u64,
+}
+
+/// What the rest of the process asks of a shard.
+pub enum Command {
+    /// Takes over a session that [`Session::accept`] made, and that is counted already.
+    Add(Box<Session>),
+    /// Says something.
+    Play {
+        /// In which session.
+        session: SessionId,
+        /// As part of which utterance.
+        utterance: UtteranceId,
+        /// PCM16, mono, at the session's rate.
+        pcm: Vec<i16>,
+        /// No more of this utterance follows.
+        complete: bool,
+    },
+    /// Stops speaking.
+    Flush(SessionId),
+    /// Sends a text message on the data channel.
+    Send(SessionId, String),
+    /// Hangs up.
+    Close(SessionId),
+}
+
+/// One datagram for the socket.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Where to: a relay, or a client that reached us directly.
+    pub to: SocketAddr,
+    /// What.
+    pub bytes: Vec<u8>,
+}
+
+/// What a shard has for the outside after each call.
+#[derive(Default)]
+pub struct Output {
+    /// For the socket, in order.
+    pub datagrams: Vec<Datagram>,
+    /// For the owner of the engine, in order.
+    pub events: Vec<Event>,
+}
+
+/// How a shard speaks to relays.
+pub struct RelayLink {
+    keys: [Option<PairKey>; hop::KEY_IDS],
+    key_id: u8,
+}
+
+impl RelayLink {
+    /// The link of a shard whose address, as tokens name it, is `own`.
+    #[must_use]
+    pub fn new(secrets: &HopSecrets, key_id: u8, own: SocketAddr) -> Self {
+        let keys = std::array::from_fn(|id| secrets.pair(id as u8, own));
+        Self { keys, key_id }
+    }
+}
+
+struct Slot {
+    session: Session,
+    /// The earliest entry in the queue of deadlines that is for this session.
+    scheduled: Instant,
+}
+
+/// The sessions of one socket.
+pub struct Shard {
+    link: RelayLink,
+    direct: bool,
+    slots: HashMap<SessionId, Slot>,
+    by_ufrag: HashMap<String, SessionId>,
+    by_client: HashMap<SocketAddr, (SessionId, Standing)>,
+    deadlines: BinaryHeap<Reverse<(Instant, SessionId)>>,
+    counters: Arc<Counters>,
+    outbox: Outbox,
+}
+
+impl Shard {
+    /// An empty shard; `direct` lets clients reach it without a relay.
+    #[must_use]
+    pub fn new(link: RelayLink, direct: bool, counters: Arc<Counters>) -> Self {
+        Self {
+            link,
+            direct,
+            slots: HashMap::new(),
+            by_ufrag: HashMap::new(),
+            by_client: HashMap::new(),
+            deadlines: BinaryHeap::new(),
+            counters,
+            outbox: Outbox::default(),
+        }
+    }
+
+    /// Takes one datagram from the socket.
+    pub fn receive(&mut self, now: Now, source: SocketAddr, datagram: &[u8], out: &mut Output) {
+        match demux::kind(datagram) {
+            Some(Kind::Hop) => {
+                for record in hop::records(datagram) {
+                    self.receive_record(now, source, record, out);
+                }
+            }
+            Some(_) if self.direct => {
+                let route = Route {
+                    client: source,
+                    relay: None,
+                };
+                self.receive_packet(now, route, datagram, out);
+            }
+            Some(_) => self.count(DropReason::NotFromRelay),
+            None => self.count(DropReason::Malformed),
+        }
+    }
+
+    /// Does what the rest of the process asks.
+    pub fn handle_command(&mut self, now: Now, command: Command, out: &mut Output) {
+        let at = now.instant;
+        match command {
+            Command::Add(session) => self.add(now, *session),
+            Command::Play {
+                session,
+                utterance,
+                pcm,
+                complete,
+            } => {
+                let counters = Arc::clone(&self.counters);
+                self.with(now, session, out, |session, outbox| {
+                    if session.play(at, utterance, &pcm, complete, outbox).is_err() {
+                        counters.drop_many(DropReason::PlayoutFull, 1);
+                    }
+                });
+            }
+            Command::Flush(session) => {
+                self.with(now, session, out, |s, outbox| s.flush(at, outbox))
+            }
+            Command::Send(session, text) => {
+                self.with(now, session, out, |s, outbox| s.send(at, &text, outbox));
+            }
+            Command::Close(session) => self.with(now, session, out, |s, outbox| {
+                s.close(at, CloseReason::HungUp, outbox);
+            }),
+        }
+    }
+
+    /// Wakes the sessions that are due at `now`.
+    pub fn handle_timeout(&mut self, now: Now, out: &mut Output) {
+        while let Some(&Reverse((due, id))) = self.deadlines.peek() {
+            if due > now.instant {
+                return;
+            }
+            self.deadlines.pop();
+            // Entries that a later schedule overtook are left in the queue and skipped here.
+            if self
+                .slots
+                .get(&id)
+                .is_some_and(|slot| slot.scheduled == due)
+            {
+                self.with(now, id, out, |s, outbox| {
+                    s.handle_timeout(now.instant, outbox)
+                });
+            }
+        }
+    }
+
+    /// When [`Shard::handle_timeout`] is next due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadlines.peek().map(|&Reverse((due, _))| due)
+    }
+
+    /// The sessions that are left, for a shutdown that closes them.
+    pub fn session_ids(&self) -> Vec<SessionId> {
+        self.slots.keys().copied().collect()
+    }
+
+    fn add(&mut self, now: Now, session: Session) {
+        let id = session.id();
+        let due = session.deadline().max(now.instant);
+        self.by_ufrag.insert(session.ufrag().to_owned(), id);
+        self.slots.insert(
+            id,
+            Slot {
+                session,
+                scheduled: due,
+            },
+        );
+        self.deadlines.push(Reverse((due, id)));
+    }
+
+    fn receive_record(
+        &mut self,
+        now: Now,
+        source: SocketAddr,
+        record: Result<hop::Record<'_>, HopError>,
+        out: &mut Output,
+    ) {
+        let verified = record.and_then(|record| {
+            let key = self.link.keys.get(usize::from(record.header.key_id));
+            let key = key.and_then(Option::as_ref).ok_or(HopError::UnknownKey)?;
+            record.verify(key, now.unix_seconds)?;
+            if record.header.direction != Direction::Up {
+                return Err(HopError::Malformed);
+            }
+            Ok(record)
+        });
+        match verified {
+            Ok(record) => {
+                let hop::Record {
+                    header, payload, ..
+                } = record;
+                let Header {
+                    client,
+                    ingress,
+                    return_hop,
+                    ..
+                } = header;
+                let relay = RelayHop {
+                    address: source,
+                    ingress,
+                    return_hop,
+                };
+                self.receive_packet(
+                    now,
+                    Route {
+                        client,
+                        relay: Some(relay),
+                    },
+                    payload,
+                    out,
+                );
+            }
+            Err(HopError::Malformed) => self.count(DropReason::Malformed),
+            Err(HopError::UnknownKey) => self.count(DropReason::HopUnknownKey),
+            Err(HopError::Mac) => self.count(DropReason::HopMac),
+            Err(HopError::Tick) => self.count(DropReason::HopTick),
+        }
+    }
+
+    /// Takes one packet of a client.
+    fn receive_packet(&mut self, now: Now, route: Route, packet: &[u8], out: &mut Output) {
+        self.counters
+            .ingress_packets
+            .fetch_add(1, Ordering::Relaxed);
+        match self.find(route.client, packet) {
+            Some(id) => self.with(now, id, out, |session, outbox| {
+                session.receive(now.instant, route, packet, outbox);
+            }),
+            None => {
+                self.count(DropReason::UnknownSession);
+                if route.relay.is_some() {
+                    // The relay may drop its flow, and need not ask us again.
+                    let packet = Vec::new();
+                    self.send(
+                        now,
+                        Outgoing {
+                            route,
+                            flags: Flags::NO_SESSION,
+                            packet,
+                        },
+                        out,
+                    );
+                }
+            }
+        }
+    }
+
+    /// The session of a packet: a binding request names it, everything else by its address.
+    fn find(&self, client: SocketAddr, packet: &[u8]) -> Option<SessionId> {
+        if demux::kind(packet) == Some(Kind::Stun) {
+            let binding = Binding::parse(packet).ok()?;
+            if let Some(ufrag) = binding.server_ufrag() {
+                let ufrag = std::str::from_utf8(ufrag).ok()?;
+                return self.by_ufrag.get(ufrag).copied();
+            }
+        }
+        self.by_client.get(&client).map(|&(id, _)| id)
+    }
+
+    /// One call into one session: whatever it does, the others go on.
+    fn with(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        out: &mut Output,
+        call: impl FnOnce(&mut Session, &mut Outbox),
+    ) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        let mut outbox = std::mem::take(&mut self.outbox);
+        let survived = catch_unwind(AssertUnwindSafe(|| call(&mut slot.session, &mut outbox)));
+        let counts = slot.session.take_counts();
+        let over = survived.is_err() || slot.session.is_closed();
+        let due = slot.session.deadline();
+        if !over && due != slot.scheduled {
+            slot.scheduled = due;
+            self.deadlines.push(Reverse((due, id)));
+        }
+        self.counters
+            .drop_many(DropReason::Malformed, counts.malformed);
+        self.counters
+            .drop_many(DropReason::Unproved, counts.unproved);
+        self.counters
+            .drop_many(DropReason::NotText, counts.not_text);
+
+        for (client, standing) in outbox.addresses.drain(..) {
+            self.assign(client, id, standing);
+        }
+        for outgoing in outbox.packets.drain(..) {
+            self.send(now, outgoing, out);
+        }
+        out.events.append(&mut outbox.events);
+        self.outbox = outbox;
+        if survived.is_err() {
+            let reason = CloseReason::InternalError;
+            out.events.push(Event::Closed {
+                session: id,
+                reason,
+            });
+        }
+        if over {
+            self.remove(id);
+        }
+    }
+
+    /// Maps an address to a session that it was confirmed or proved for.
+    fn assign(&mut self, client: SocketAddr, id: SessionId, standing: Standing) {
+        match self.by_client.entry(client) {
+            Entry::Vacant(vacant) => {
+                vacant.insert((id, standing));
+            }
+            Entry::Occupied(mut occupied) => {
+                let (_, held) = *occupied.get();
+                // A confirmed request from a spoofed source must not take over a proved address.
+                if standing == Standing::Proved || held < Standing::Proved {
+                    occupied.insert((id, standing));
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, id: SessionId) {
+        let Some(slot) = self.slots.remove(&id) else {
+            return;
+        };
+        let ufrag = slot.session.ufrag();
+        if self.by_ufrag.get(ufrag) == Some(&id) {
+            self.by_ufrag.remove(ufrag);
+        }
+        self.by_client.retain(|_, (owner, _)| *owner != id);
+        self.counters.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Puts an outgoing packet into a datagram for the relay it came by, or for the client.
+    fn send(&mut self, now: Now, outgoing: Outgoing, out: &mut Output) {
+        let Outgoing {
+            route,
+            flags,
+            packet,
+        } = outgoing;
+        let Some(relay) = route.relay else {
+            if !packet.is_empty() {
+                self.counters.egress_packets.fetch_add(1, Ordering::Relaxed);
+                out.datagrams.push(Datagram {
+                    to: route.client,
+                    bytes: packet,
+                });
+            }
+            return;
+        };
+        let key_id = self.link.key_id;
+        let Some(key) = &self.link.keys[usize::from(key_id)] else {
+            return self.count(DropReason::HopUnknownKey);
+        };
+        let header = Header {
+            direction: Direction::Down,
+            flags,
+            key_id,
+            hop_limit: hop::HOP_LIMIT,
+            tick: hop::tick_at(now.unix_seconds),
+            client: route.client,
+            ingress: relay.ingress,
+            return_hop: relay.return_hop,
+        };
+        let sealed = header.seal(key);
+        self.counters.egress_packets.fetch_add(1, Ordering::Relaxed);
+        match out.datagrams.last_mut() {
+            Some(last)
+                if last.to == relay.address
+                    && last.bytes.len() + sealed.len() + packet.len() <= MAX_BUNDLE =>
+            {
+                sealed.write_record(&packet, &mut last.bytes);
+            }
+            _ => {
+                let mut bytes = Vec::with_capacity(sealed.len() + packet.len());
+                sealed.write_record(&packet, &mut bytes);
+                out.datagrams.push(Datagram {
+                    to: relay.address,
+                    bytes,
+                });
+            }
+        }
+    }
+
+    fn count(&self, reason: DropReason) {
+        self.counters.drop_many(reason, 1);
+    }
+}
