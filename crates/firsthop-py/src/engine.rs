@@ -1,0 +1,269 @@
+//! The engine as a Python class, and its events as Python values.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use firsthop_engine::playout::Encoding;
+use firsthop_engine::session::AudioFormat;
+use firsthop_engine::{DropReason, Engine, EngineConfig, Event, SessionId};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::convert::{hop_key_id, hop_secrets, parse, pcm_bytes, samples, token_keys};
+use crate::error::{engine_error, mailbox_full, os_error};
+
+/// What a shard reports; each variant is a class of its own for `match`.
+#[pyclass(frozen, name = "Event", module = "firsthop._native")]
+pub(crate) enum PyEvent {
+    /// ICE and DTLS are done.
+    Connected { session: u64 },
+    /// The client opened a data channel.
+    ChannelOpen { session: u64, label: String },
+    /// One text message from the client.
+    Message { session: u64, text: String },
+    /// What the client said: PCM16LE, mono.
+    Audio {
+        session: u64,
+        position: u64,
+        pcm: Py<PyBytes>,
+    },
+    /// The first packet of an utterance left.
+    PlayoutStarted { session: u64, utterance: u64 },
+    /// An utterance is over.
+    PlayoutEnded {
+        session: u64,
+        utterance: u64,
+        played_ms: u64,
+        interrupted: bool,
+    },
+    /// The session is gone.
+    Closed { session: u64, reason: String },
+}
+
+impl PyEvent {
+    fn new(py: Python<'_>, event: Event) -> Self {
+        match event {
+            Event::Connected { session } => Self::Connected { session: session.0 },
+            Event::ChannelOpen { session, label } => Self::ChannelOpen {
+                session: session.0,
+                label,
+            },
+            Event::Message { session, text } => Self::Message {
+                session: session.0,
+                text,
+            },
+            Event::Audio {
+                session,
+                position,
+                pcm,
+            } => {
+                let pcm = PyBytes::new(py, &pcm_bytes(&pcm)).unbind();
+                Self::Audio {
+                    session: session.0,
+                    position,
+                    pcm,
+                }
+            }
+            Event::PlayoutStarted { session, utterance } => Self::PlayoutStarted {
+                session: session.0,
+                utterance,
+            },
+            Event::PlayoutEnded {
+                session,
+                utterance,
+                played_ms,
+                interrupted,
+            } => Self::PlayoutEnded {
+                session: session.0,
+                utterance,
+                played_ms,
+                interrupted,
+            },
+            Event::Closed { session, reason } => Self::Closed {
+                session: session.0,
+                reason: reason.as_str().to_owned(),
+            },
+        }
+    }
+}
+
+/// Owns every WebRTC session of a transceiver.
+#[pyclass(frozen, name = "Engine", module = "firsthop._native")]
+pub(crate) struct PyEngine {
+    /// Gone after `stop`.
+    engine: Mutex<Option<Arc<Engine>>>,
+}
+
+impl PyEngine {
+    fn running(&self) -> PyResult<Arc<Engine>> {
+        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        engine
+            .clone()
+            .ok_or_else(|| PyRuntimeError::new_err("the engine is stopped"))
+    }
+}
+
+#[pymethods]
+impl PyEngine {
+    #[new]
+    #[pyo3(signature = (*, listen, shards, reachable_ip, advertised, direct, cluster, token_keys,
+                        token_key_id, token_lifetime_seconds, hop_secrets, hop_key_id,
+                        max_sessions))]
+    #[allow(clippy::too_many_arguments)] // One per setting, all by keyword.
+    fn new(
+        py: Python<'_>,
+        listen: &str,
+        shards: u16,
+        reachable_ip: Option<&str>,
+        advertised: Vec<String>,
+        direct: bool,
+        cluster: u16,
+        token_keys: HashMap<u8, Vec<u8>>,
+        token_key_id: u8,
+        token_lifetime_seconds: u64,
+        hop_secrets: HashMap<u8, Vec<u8>>,
+        hop_key_id: u8,
+        max_sessions: u64,
+    ) -> PyResult<Self> {
+        let config = EngineConfig {
+            listen: parse("listen", listen)?,
+            shards,
+            reachable_ip: reachable_ip
+                .map(|ip| parse("reachable_ip", ip))
+                .transpose()?,
+            advertised: advertised
+                .iter()
+                .map(|address| parse::<SocketAddr>("advertised", address))
+                .collect::<PyResult<_>>()?,
+            direct,
+            cluster,
+            token_keys: self::token_keys(&token_keys)?,
+            token_key_id,
+            token_lifetime: Duration::from_secs(token_lifetime_seconds),
+            hop_secrets: self::hop_secrets(&hop_secrets)?,
+            hop_key_id: self::hop_key_id(hop_key_id)?,
+            max_sessions,
+        };
+        let engine = py.detach(|| Engine::start(config)).map_err(os_error)?;
+        Ok(Self {
+            engine: Mutex::new(Some(Arc::new(engine))),
+        })
+    }
+
+    /// Accepts an offer: (session, answer).
+    #[pyo3(signature = (offer, *, sample_rate, frame_ms, bitrate, complexity))]
+    fn accept(
+        &self,
+        py: Python<'_>,
+        offer: &str,
+        sample_rate: u32,
+        frame_ms: u64,
+        bitrate: i32,
+        complexity: i32,
+    ) -> PyResult<(u64, String)> {
+        let audio = AudioFormat {
+            rate: sample_rate,
+            frame: Duration::from_millis(frame_ms),
+            encoding: Encoding {
+                bitrate,
+                complexity,
+            },
+        };
+        let engine = self.running()?;
+        let (session, answer) = py
+            .detach(|| engine.accept(offer, audio))
+            .map_err(engine_error)?;
+        Ok((session.0, answer))
+    }
+
+    /// Says PCM16LE mono as the next part of an utterance.
+    #[pyo3(signature = (session, utterance, pcm, *, complete))]
+    fn play(&self, session: u64, utterance: u64, pcm: &[u8], complete: bool) -> PyResult<()> {
+        let pcm = samples(pcm)?;
+        let engine = self.running()?;
+        engine
+            .play(SessionId(session), utterance, pcm, complete)
+            .map_err(mailbox_full)
+    }
+
+    /// Stops speaking.
+    fn flush(&self, session: u64) -> PyResult<()> {
+        self.running()?
+            .flush(SessionId(session))
+            .map_err(mailbox_full)
+    }
+
+    /// Sends a text message on the data channel.
+    fn send(&self, session: u64, text: String) -> PyResult<()> {
+        self.running()?
+            .send(SessionId(session), text)
+            .map_err(mailbox_full)
+    }
+
+    /// Hangs up.
+    fn close(&self, session: u64) -> PyResult<()> {
+        self.running()?
+            .close(SessionId(session))
+            .map_err(mailbox_full)
+    }
+
+    /// All events that wait, oldest first.
+    fn take_events(&self, py: Python<'_>) -> PyResult<Vec<PyEvent>> {
+        let events = self.running()?.take_events();
+        Ok(events
+            .into_iter()
+            .map(|event| PyEvent::new(py, event))
+            .collect())
+    }
+
+    /// A descriptor that is readable when events wait.
+    fn fileno(&self) -> PyResult<i32> {
+        Ok(self.running()?.as_fd().as_raw_fd())
+    }
+
+    /// The transport addresses of the shards, as tokens name them.
+    fn addresses(&self) -> PyResult<Vec<String>> {
+        Ok(self
+            .running()?
+            .addresses()
+            .iter()
+            .map(SocketAddr::to_string)
+            .collect())
+    }
+
+    /// Sums over all shards: `sessions`, `ingress_packets`, `egress_packets`, and one
+    /// `dropped_<reason>` per reason.
+    fn counters(&self) -> PyResult<HashMap<String, u64>> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let engine = self.running()?;
+        let mut sums = HashMap::new();
+        for counters in engine.counters() {
+            let mut add =
+                |name: &str, value: u64| *sums.entry(name.to_owned()).or_default() += value;
+            add("sessions", counters.sessions.load(Relaxed));
+            add("ingress_packets", counters.ingress_packets.load(Relaxed));
+            add("egress_packets", counters.egress_packets.load(Relaxed));
+            for reason in DropReason::ALL {
+                add(
+                    &format!("dropped_{}", reason.as_str()),
+                    counters.dropped(reason),
+                );
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Hangs up every session and ends the threads.
+    fn stop(&self, py: Python<'_>) {
+        let engine = self
+            .engine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        py.detach(|| drop(engine));
+    }
+}

@@ -1,0 +1,18 @@
+//! `firsthop._native`: the list of what Python sees, and no more.
+
+mod convert;
+mod engine;
+mod error;
+mod relay;
+mod wire;
+
+/// The native core. `python/firsthop/_native.pyi` has the types.
+#[pyo3::pymodule(gil_used = false)]
+mod _native {
+    #[pymodule_export]
+    use crate::engine::{PyEngine, PyEvent};
+    #[pymodule_export]
+    use crate::relay::PyRelay;
+    #[pymodule_export]
+    use crate::wire::{open_token, seal_hop_header, seal_token};
+}
