@@ -1,0 +1,203 @@
+"""The native core: what the Rust crates `firsthop-relay` and `firsthop-engine` do, as Python sees it.
+
+Crossings are few and coarse: per command, per batch of events, per audio frame. Calls release the
+GIL where they may wait; none waits for the network.
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+class Event:
+    """What a session reports. Each kind is a subclass; `Closed` is a session's last."""
+
+    @final
+    class Connected(Event):
+        """ICE and DTLS are done: media flows."""
+
+        __match_args__ = ("session",)
+        def __new__(cls, session: int) -> Event.Connected: ...
+        @property
+        def session(self) -> int: ...
+
+    @final
+    class ChannelOpen(Event):
+        """The client opened a data channel."""
+
+        __match_args__ = ("session", "label")
+        def __new__(cls, session: int, label: str) -> Event.ChannelOpen: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def label(self) -> str: ...
+
+    @final
+    class Message(Event):
+        """One text message from the client."""
+
+        __match_args__ = ("session", "text")
+        def __new__(cls, session: int, text: str) -> Event.Message: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def text(self) -> str: ...
+
+    @final
+    class Audio(Event):
+        """What the client said."""
+
+        __match_args__ = ("session", "position", "pcm")
+        def __new__(cls, session: int, position: int, pcm: bytes) -> Event.Audio: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def position(self) -> int:
+            """Samples since the first one received."""
+        @property
+        def pcm(self) -> bytes:
+            """PCM16LE, mono, at the session's rate."""
+
+    @final
+    class PlayoutStarted(Event):
+        """The first packet of an utterance left."""
+
+        __match_args__ = ("session", "utterance")
+        def __new__(cls, session: int, utterance: int) -> Event.PlayoutStarted: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def utterance(self) -> int: ...
+
+    @final
+    class PlayoutEnded(Event):
+        """An utterance left to its end, or was flushed."""
+
+        __match_args__ = ("session", "utterance", "played_ms", "interrupted")
+        def __new__(
+            cls, session: int, utterance: int, played_ms: int, interrupted: bool
+        ) -> Event.PlayoutEnded: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def utterance(self) -> int: ...
+        @property
+        def played_ms(self) -> int: ...
+        @property
+        def interrupted(self) -> bool: ...
+
+    @final
+    class Closed(Event):
+        """The session is gone."""
+
+        __match_args__ = ("session", "reason")
+        def __new__(cls, session: int, reason: str) -> Event.Closed: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def reason(self) -> str: ...
+
+    @property
+    def session(self) -> int:
+        """The session's number."""
+
+@final
+class Engine:
+    """Owns every WebRTC session of a transceiver. Threads of its own; `stop` ends them."""
+
+    def __new__(
+        cls,
+        *,
+        listen: str,
+        shards: int,
+        reachable_ip: str | None,
+        advertised: Sequence[str],
+        direct: bool,
+        cluster: int,
+        token_keys: dict[int, bytes],
+        token_key_id: int,
+        token_lifetime_seconds: int,
+        hop_secrets: dict[int, bytes],
+        hop_key_id: int,
+        max_sessions: int,
+    ) -> Engine: ...
+    def accept(
+        self, offer: str, *, sample_rate: int, frame_ms: int, bitrate: int, complexity: int
+    ) -> tuple[int, str]:
+        """Accept an SDP offer: (session, answer). Raises OfferError or OverloadedError."""
+    def play(self, session: int, utterance: int, pcm: bytes, *, complete: bool) -> None:
+        """Say PCM16LE mono as the next part of an utterance. Raises OverloadedError."""
+    def flush(self, session: int) -> None:
+        """Stop speaking; one PlayoutEnded per utterance follows."""
+    def send(self, session: int, text: str) -> None:
+        """Send a text message on the data channel; lost while none is open."""
+    def close(self, session: int) -> None:
+        """Hang up."""
+    def take_events(self) -> list[Event]:
+        """All events that wait, oldest first."""
+    def fileno(self) -> int:
+        """A descriptor that is readable when events wait."""
+    def addresses(self) -> list[str]:
+        """The transport addresses of the shards, as tokens name them."""
+    def counters(self) -> dict[str, int]:
+        """Sums over all shards, by name; one ``dropped_<reason>`` per reason."""
+    def stop(self) -> None:
+        """Hang up every session and end the threads."""
+
+@final
+class Relay:
+    """Forwards packets between clients and transceivers. Threads of its own; `stop` ends them."""
+
+    def __new__(
+        cls,
+        *,
+        listen: Sequence[str],
+        upstream: str,
+        workers: int,
+        flow_capacity: int,
+        flow_idle_seconds: int,
+        token_keys: dict[int, bytes],
+        hop_secrets: dict[int, bytes],
+        hop_key_id: int,
+        clusters: Sequence[tuple[int, str | None, Sequence[str], int, int]],
+    ) -> Relay: ...
+    def local_addresses(self) -> list[str]:
+        """Public transport addresses as bound, by ingress id."""
+    def upstream_addresses(self) -> list[str]:
+        """Upstream transport addresses as bound, one per worker."""
+    def failed(self) -> str | None:
+        """Why a worker is no longer running, if one is not."""
+    def counters(self) -> dict[str, int]:
+        """Sums over all workers, by name; one ``dropped_<reason>`` per reason."""
+    def stop(self) -> None:
+        """End the workers."""
+
+def seal_token(
+    *,
+    master: bytes,
+    key_id: int,
+    cluster: int,
+    address: str,
+    port: int,
+    expiry_slot: int,
+    nonce: bytes,
+) -> str:
+    """Seal a routing token (RT1) as a ufrag. Of an IPv6 address the low 64 bits count."""
+
+def open_token(
+    *, master: bytes, key_id: int, ufrag: str, unix_seconds: int
+) -> tuple[int, str, int, int]:
+    """Open a ufrag: (cluster, address, port, expiry slot). Raises TokenError."""
+
+def seal_hop_header(
+    *,
+    secret: bytes,
+    key_id: int,
+    owner: str,
+    direction: str,
+    flags: int,
+    hop_limit: int,
+    tick: int,
+    client: str,
+    ingress: int,
+    return_hop: str | None,
+) -> bytes:
+    """Seal a hop header (RE1) for an empty payload."""

@@ -1,0 +1,25 @@
+"""Sends back what it hears, frame by frame: for measuring, and for hearing the path itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from firsthop.call import AudioFrame, Call
+
+
+class EchoBackend:
+    """A mirror."""
+
+    async def prepare(self) -> None:
+        """Need nothing."""
+
+    async def serve(self, call: Call) -> None:
+        """Say every frame as it comes."""
+        call.interruptible = False
+
+        async def frames() -> AsyncIterator[bytes]:
+            async for event in call:
+                if isinstance(event, AudioFrame):
+                    yield event.pcm
+
+        await call.say(frames())

@@ -1,0 +1,254 @@
+"""A call, as an agent sees it: hear, say, be interrupted, know what was played.
+
+An agent is a coroutine function that takes a `Call`. It iterates over the call's events and says
+things; the call ends when the function returns. Nothing here knows WebRTC, and nothing here is
+done per packet: the engine paces and counts, `Call` keeps the account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from firsthop.errors import SessionClosed
+
+#: Events that may wait for a slow agent, 10 s of 20 ms frames. Older audio frames go first.
+_MAX_WAITING = 500
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFrame:
+    """A piece of what the caller says, in order and without gaps."""
+
+    pcm: bytes = field(repr=False)
+    """PCM16LE, mono, at `Call.sample_rate`; a frame long (20 ms unless set otherwise)."""
+    at_ms: int
+    """Where it begins, in milliseconds since the first audio of the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The caller began to speak. What the agent was saying has been stopped, if that is set."""
+
+    at_ms: int
+    """Where speech begins, in milliseconds since the first audio of the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    """The caller's turn is over."""
+
+    at_ms: int
+    """Where speech ended, in milliseconds since the first audio of the call."""
+    audio: bytes = field(repr=False)
+    """The whole turn, PCM16LE, mono, at `Call.sample_rate`, with a little of what came before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An event from the client's data channel that firsthop has no answer to itself."""
+
+    event: Mapping[str, Any]
+    """The parsed JSON object; it has a ``type``."""
+
+
+CallEvent = AudioFrame | SpeechStarted | SpeechEnded | Message
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What became of something said."""
+
+    ms: int
+    """How much of it was sent to the caller, in milliseconds."""
+    interrupted: bool
+    """Whether it was stopped before its end."""
+
+
+class Playback:
+    """Something being said. Await it to learn, once it is over, how much was played."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        """What is said, as far as the agent told."""
+        self._played: asyncio.Future[Played] = asyncio.get_running_loop().create_future()
+        self._feeder: asyncio.Task[None] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over."""
+        return self._played.done()
+
+    def __await__(self) -> Generator[Any, None, Played]:
+        # Shielded: whoever stops waiting does not stop the speech.
+        return asyncio.shield(self._played).__await__()
+
+
+class Call(ABC):
+    """One caller.
+
+    Iterate over it for its events, until it ends::
+
+        async for event in call:
+            ...
+
+    Attributes:
+        id: Names the call, as clients and logs do.
+        sample_rate: Of all PCM of the call, in Hz.
+        interruptible: Whether the caller's speech stops the agent's. Agents may change it.
+    """
+
+    def __init__(self, call_id: str, *, sample_rate: int, interruptible: bool) -> None:
+        self.id = call_id
+        self.sample_rate = sample_rate
+        self.interruptible = interruptible
+        self._waiting: deque[CallEvent] = deque()
+        self._wake = asyncio.Event()
+        self._playbacks: dict[int, Playback] = {}
+        self._next_utterance = 0
+        self._end_reason: str | None = None
+
+    # What agents use.
+
+    @property
+    def ended(self) -> str | None:
+        """Why the call ended, in snake case; None while it lasts."""
+        return self._end_reason
+
+    @property
+    def speaking(self) -> bool:
+        """Whether something said is not yet over."""
+        return bool(self._playbacks)
+
+    def say(self, speech: bytes | AsyncIterable[bytes], *, text: str = "") -> Playback:
+        """Say something, after what is being said already.
+
+        Args:
+            speech: PCM16LE, mono, at `sample_rate`: whole, or in pieces as they are made.
+            text: What it says, for transcripts.
+
+        Returns:
+            The playback; await it to learn how much was played.
+
+        Raises:
+            SessionClosed: The call is over.
+            OverloadedError: The engine does not keep up.
+        """
+        if self._end_reason is not None:
+            raise SessionClosed(self._end_reason)
+        utterance = self._next_utterance
+        self._next_utterance += 1
+        playback = Playback(text)
+        if isinstance(speech, bytes):
+            self._play(utterance, speech, complete=True)
+        else:
+            playback._feeder = asyncio.create_task(self._feed(utterance, playback, speech))
+        self._playbacks[utterance] = playback
+        self._said(utterance, playback)
+        return playback
+
+    async def interrupt(self) -> list[Played]:
+        """Stop saying everything that is being said or waits, at once.
+
+        Returns:
+            How much of each was played, in the order of `say`.
+        """
+        stopped = list(self._playbacks.values())
+        self._silence()
+        return [await playback for playback in stopped]
+
+    def send(self, event: Mapping[str, Any]) -> None:
+        """Send an event (a JSON object with a ``type``) to the client's data channel."""
+        self._send(event)
+
+    def hang_up(self) -> None:
+        """End the call."""
+        self._close()
+
+    def __aiter__(self) -> AsyncIterator[CallEvent]:
+        return self._events()
+
+    # What the transceiver implements ...
+
+    @abstractmethod
+    def _play(self, utterance: int, pcm: bytes, *, complete: bool) -> None:
+        """Queue PCM as the next part of an utterance."""
+
+    @abstractmethod
+    def _flush(self) -> None:
+        """Drop what has not been sent; `_playout_ended` follows for each utterance."""
+
+    @abstractmethod
+    def _send(self, event: Mapping[str, Any]) -> None:
+        """Send an event to the client."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Hang up; `_end` follows."""
+
+    def _said(self, utterance: int, playback: Playback) -> None:  # noqa: B027 (optional)
+        """Take note that something is about to be said."""
+
+    # ... and what it calls.
+
+    def _deliver(self, event: CallEvent) -> None:
+        """Hand an event to the agent."""
+        if len(self._waiting) >= _MAX_WAITING:
+            # A slow agent misses old sound, never what happened.
+            for index, waiting in enumerate(self._waiting):
+                if isinstance(waiting, AudioFrame):
+                    del self._waiting[index]
+                    break
+        self._waiting.append(event)
+        self._wake.set()
+
+    def _silence(self) -> None:
+        """Stop speaking: no feeder adds anything after the flush."""
+        for playback in self._playbacks.values():
+            if playback._feeder is not None:
+                playback._feeder.cancel()
+        self._flush()
+
+    def _playout_ended(self, utterance: int, played: Played) -> Playback | None:
+        """Settle the account of an utterance."""
+        playback = self._playbacks.pop(utterance, None)
+        if playback is not None and not playback.done:
+            playback._played.set_result(played)
+        return playback
+
+    def _end(self, reason: str) -> None:
+        """The call is over: whoever waits, wakes."""
+        self._end_reason = reason
+        for utterance, playback in list(self._playbacks.items()):
+            if playback._feeder is not None:
+                playback._feeder.cancel()
+            self._playout_ended(utterance, Played(ms=0, interrupted=True))
+        self._wake.set()
+
+    async def _events(self) -> AsyncIterator[CallEvent]:
+        while True:
+            while self._waiting:
+                yield self._waiting.popleft()
+            if self._end_reason is not None:
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _feed(
+        self, utterance: int, playback: Playback, pieces: AsyncIterable[bytes]
+    ) -> None:
+        """Pass pieces on as they are made. Always ends the utterance, whatever ends the pieces."""
+        try:
+            async for piece in pieces:
+                self._play(utterance, piece, complete=False)
+        finally:
+            # Cancelled by a flush, the utterance is settled by the flush; there is no call left
+            # to complain to when the engine is gone.
+            with contextlib.suppress(Exception):
+                if not playback.done:
+                    self._play(utterance, b"", complete=True)

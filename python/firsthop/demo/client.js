@@ -1,0 +1,684 @@
+/**
+ * One voice call to a firsthop edge: microphone, signaling, data channel, clock and statistics.
+ *
+ * Knows nothing of the page. A `Call` is used once: `start()` it, watch `onChange` and `onEvent`,
+ * `hangUp()`. Its state has two layers, and `state` shows the outer one that applies:
+ *
+ *     phase   idle -> connecting -> live <-> reconnecting -> ended | failed
+ *     turn    while live: listening, user-speaking, thinking, agent-speaking, interrupted
+ *
+ * The phase follows the peer connection; the turn is a fold over the server's events (`nextTurn`).
+ */
+
+const CALLS_URL = "/v1/realtime/calls";
+const DATA_CHANNEL_LABEL = "oai-events";
+
+const CONNECT_TIMEOUT_MS = 15_000;
+const RECONNECT_TIMEOUT_MS = 5_000;
+const INTERRUPTION_SHOWN_MS = 1_800;
+const FIRST_AUDIO_POLL_MS = 10;
+const MAX_EVENTS = 500;
+
+/**
+ * @typedef {"idle" | "connecting" | "live" | "reconnecting" | "ended" | "failed"} Phase
+ * @typedef {"listening" | "user-speaking" | "thinking" | "agent-speaking"} TurnState
+ * @typedef {Exclude<Phase, "live"> | TurnState | "interrupted"} CallState
+ */
+
+/**
+ * A message from the data channel. Only the fields that this page reads are named.
+ *
+ * @typedef {object} ServerEvent
+ * @property {string} type
+ * @property {string} [item_id]
+ * @property {string} [delta]
+ * @property {string} [transcript]
+ * @property {number} [audio_start_ms]
+ * @property {number} [audio_end_ms]
+ * @property {{ id?: string }} [response]
+ * @property {{ message?: string }} [error]
+ */
+
+/**
+ * @typedef {object} ReceivedEvent
+ * @property {number} receivedMs On the page's clock, `performance.now()`.
+ * @property {ServerEvent} event
+ */
+
+/**
+ * The stages of call set-up, in order.
+ *
+ * @typedef {"signaling" | "ice" | "dtls" | "dataChannel" | "firstAudio"} Stage
+ */
+
+/**
+ * When a stage began and ended, in milliseconds since the offer was posted.
+ *
+ * @typedef {{ startMs: number, endMs: number }} Span
+ */
+
+/**
+ * How long each stage took. `totalMs` runs from posting the offer to the open data channel.
+ *
+ * @typedef {Partial<Record<`${Stage | "total"}Ms`, number>>} Timings
+ */
+
+/**
+ * Why a call is over, and what the caller can do about it.
+ *
+ * @typedef {{ reason: string, wayOut: string }} Outcome
+ */
+
+/**
+ * One reading of the network. A value that the browser does not give (yet) is null.
+ *
+ * @typedef {object} NetworkSample
+ * @property {number | null} rttMs Of the latest STUN check on the selected candidate pair.
+ * @property {number | null} jitterMs Of the agent's audio, RFC 3550 section 6.4.1.
+ * @property {number | null} lossPercent Of the agent's packets since the previous sample.
+ * @property {string | null} remote Remote candidate, as `ip:port/protocol`.
+ * @property {number} received Packets so far.
+ * @property {number} lost Packets so far.
+ */
+
+/** The stage whose end is the beginning of this one. Signaling begins with the POST itself. */
+const PRECEDING_STAGE = Object.freeze({
+  ice: "signaling",
+  dtls: "ice",
+  dataChannel: "dtls",
+  firstAudio: "dtls",
+});
+
+/**
+ * Who has the floor, as far as the server's events tell.
+ *
+ * @typedef {object} Turn
+ * @property {boolean} userSpeaking
+ * @property {boolean} agentSpeaking
+ * @property {boolean} responsePending A response was promised and is not yet heard.
+ * @property {string | null} responseId The newest response, null once the user speaks over it.
+ */
+
+/** @type {Readonly<Turn>} */
+export const FIRST_TURN = Object.freeze({
+  userSpeaking: false,
+  agentSpeaking: false,
+  responsePending: false,
+  responseId: null,
+});
+
+/** @typedef {(turn: Turn, event: ServerEvent) => Partial<Turn>} TurnChange */
+
+/** What each type of event does to the turn. */
+const TURN_CHANGES = new Map(
+  /** @type {[string, TurnChange][]} */ ([
+    ["input_audio_buffer.speech_started", userStartsSpeaking],
+    ["input_audio_buffer.speech_stopped", () => ({ userSpeaking: false, responsePending: true })],
+    ["response.created", responseBegins],
+    ["output_audio_buffer.started", () => ({ agentSpeaking: true, responsePending: false })],
+    ["output_audio_buffer.stopped", () => ({ agentSpeaking: false })],
+    ["output_audio_buffer.cleared", () => ({ agentSpeaking: false })],
+    ["conversation.item.truncated", () => ({ agentSpeaking: false })],
+    ["response.done", responseEnds],
+  ]),
+);
+
+/**
+ * The turn after `event`. Events that do not concern the turn leave it as it is.
+ *
+ * @param {Turn} turn
+ * @param {ServerEvent} event
+ * @returns {Turn}
+ */
+export function nextTurn(turn, event) {
+  return { ...turn, ...TURN_CHANGES.get(event.type)?.(turn, event) };
+}
+
+/**
+ * The state that a turn is shown as; the user's voice outranks the agent's.
+ *
+ * @param {Turn} turn
+ * @returns {TurnState}
+ */
+export function turnState(turn) {
+  if (turn.userSpeaking) return "user-speaking";
+  if (turn.agentSpeaking) return "agent-speaking";
+  if (turn.responsePending) return "thinking";
+  return "listening";
+}
+
+/** @returns {Partial<Turn>} */
+function userStartsSpeaking() {
+  return { userSpeaking: true, responsePending: false, responseId: null };
+}
+
+/**
+ * @param {Turn} _turn
+ * @param {ServerEvent} event
+ * @returns {Partial<Turn>}
+ */
+function responseBegins(_turn, event) {
+  return { responsePending: true, responseId: event.response?.id ?? null };
+}
+
+/**
+ * A late `response.done` of an interrupted response must not end the wait for the next one.
+ *
+ * @param {Turn} turn
+ * @param {ServerEvent} event
+ * @returns {Partial<Turn>}
+ */
+function responseEnds(turn, event) {
+  return turn.responseId === (event.response?.id ?? null) ? { responsePending: false } : {};
+}
+
+/** The call cannot go on; says why, and what to do. */
+export class CallFailure extends Error {
+  /**
+   * @param {string} reason
+   * @param {string} wayOut
+   */
+  constructor(reason, wayOut) {
+    super(reason);
+    this.name = "CallFailure";
+    this.wayOut = wayOut;
+  }
+}
+
+/** One call, from the click to the hang-up. */
+export class Call {
+  /** @type {RTCPeerConnection | null} */
+  pc = null;
+  /** @type {MediaStream | null} */
+  micStream = null;
+  /** @type {MediaStream | null} */
+  remoteStream = null;
+  /** The server has opened its session with the agent. */
+  sessionOpen = false;
+  /** The newest events from the server, at most 500. @type {ReceivedEvent[]} */
+  events = [];
+  /** @type {Partial<Record<Stage, Span>>} */
+  stages = {};
+  /** @type {Timings} */
+  timings = {};
+  /** Set once the call is over. @type {Outcome | null} */
+  outcome = null;
+  /** How much of its answer the agent had said; set while `interrupted`. @type {number | null} */
+  interruptedAfterMs = null;
+
+  /** @type {Phase} */
+  #phase = "idle";
+  /** @type {Turn} */
+  #turn = FIRST_TURN;
+  /** @type {string | null} */
+  #callUrl = null;
+  /** @type {NetworkSample | null} */
+  #lastSample = null;
+  #postedMs = 0;
+  #agentStartedMs = 0;
+  #abort = new AbortController();
+  #connectTimer = 0;
+  #reconnectTimer = 0;
+  #interruptionTimer = 0;
+  #firstAudioTimer = 0;
+  #onChange;
+  #onEvent;
+
+  /**
+   * @param {object} watchers
+   * @param {(call: Call) => void} watchers.onChange After any change that a page may want to show.
+   * @param {(call: Call, received: ReceivedEvent) => void} watchers.onEvent After each server event
+   *   has been applied.
+   */
+  constructor({ onChange, onEvent }) {
+    this.#onChange = onChange;
+    this.#onEvent = onEvent;
+  }
+
+  /** @returns {CallState} */
+  get state() {
+    if (this.#phase !== "live") return this.#phase;
+    return this.interruptedAfterMs === null ? turnState(this.#turn) : "interrupted";
+  }
+
+  /** @returns {boolean} */
+  get isOver() {
+    return this.#phase === "ended" || this.#phase === "failed";
+  }
+
+  /**
+   * Opens the microphone and connects. Does not throw: a failure becomes the state `failed`, its
+   * reason `outcome`. Settles when the answer is applied; the rest arrives through `onChange`.
+   */
+  async start() {
+    this.#enter("connecting");
+    try {
+      this.micStream = await openMicrophone();
+      this.#abort.signal.throwIfAborted();
+      this.#onChange(this);
+      await this.#connect(this.micStream);
+    } catch (error) {
+      this.#fail(asFailure(error));
+      this.#release();
+    }
+  }
+
+  /** Ends the call, here and at the server. Safe at any time, also while the page unloads. */
+  hangUp() {
+    this.#end("ended", { reason: "You hung up.", wayOut: "Start again whenever you like." });
+  }
+
+  /**
+   * Reads the network statistics; call it at a steady pace, as the loss covers one interval.
+   *
+   * @returns {Promise<NetworkSample | null>} Null when there is no peer connection.
+   */
+  async sampleNetwork() {
+    if (this.pc === null || this.isOver) return null;
+    this.#lastSample = readNetwork(await this.pc.getStats(), this.#lastSample);
+    return this.#lastSample;
+  }
+
+  /** @param {MediaStream} micStream */
+  async #connect(micStream) {
+    const pc = new RTCPeerConnection();
+    this.pc = pc;
+    this.#watchConnection(pc);
+    for (const track of micStream.getAudioTracks()) {
+      pc.addTrack(track, micStream);
+      track.addEventListener("ended", () => this.#fail(MICROPHONE_LOST));
+    }
+    this.#watchChannel(pc.createDataChannel(DATA_CHANNEL_LABEL));
+
+    await pc.setLocalDescription();
+    this.#abort.signal.throwIfAborted();
+    const answer = await this.#post(pc.localDescription?.sdp ?? "");
+    this.#abort.signal.throwIfAborted();
+    await pc.setRemoteDescription({ type: "answer", sdp: answer });
+    this.#watchDtls(pc);
+  }
+
+  /**
+   * Sends the offer at once, without candidates: the server learns the address from the first
+   * binding request.
+   *
+   * @param {string} offer
+   * @returns {Promise<string>} The answer's SDP.
+   */
+  async #post(offer) {
+    this.#postedMs = performance.now();
+    this.#connectTimer = setTimeout(() => this.#fail(this.#connectTimeout()), CONNECT_TIMEOUT_MS);
+    const response = await fetch(CALLS_URL, {
+      method: "POST",
+      headers: { "Content-Type": "application/sdp" },
+      body: offer,
+      signal: this.#abort.signal,
+    }).catch((error) => {
+      throw error instanceof TypeError ? UNREACHABLE : error;
+    });
+    if (!response.ok) throw await refusal(response);
+    this.#callUrl = response.headers.get("Location");
+    const answer = await response.text();
+    this.#mark("signaling");
+    return answer;
+  }
+
+  /** @param {RTCPeerConnection} pc */
+  #watchConnection(pc) {
+    pc.addEventListener("track", ({ receiver, streams, track }) => {
+      this.remoteStream = streams[0] ?? new MediaStream([track]);
+      this.#firstAudioTimer = setInterval(
+        () => this.#checkFirstAudio(receiver),
+        FIRST_AUDIO_POLL_MS,
+      );
+      this.#onChange(this);
+    });
+    pc.addEventListener("iceconnectionstatechange", () => {
+      if (["connected", "completed"].includes(pc.iceConnectionState)) this.#mark("ice");
+    });
+    pc.addEventListener("connectionstatechange", () => {
+      if (pc.connectionState === "connected") this.#onConnectionBack();
+      if (pc.connectionState === "disconnected") this.#onConnectionShaky();
+      if (pc.connectionState === "failed") this.#fail(connectionFailed(this.#phase));
+    });
+  }
+
+  /** @param {RTCPeerConnection} pc */
+  #watchDtls(pc) {
+    const transport = pc.getSenders()[0]?.transport;
+    const check = () => {
+      if (transport?.state === "connected") this.#mark("dtls");
+      if (transport?.state === "closed") this.#onServerHangUp();
+    };
+    transport?.addEventListener("statechange", check);
+    check();
+  }
+
+  /** @param {RTCDataChannel} channel */
+  #watchChannel(channel) {
+    channel.addEventListener("open", () => {
+      clearTimeout(this.#connectTimer);
+      this.#mark("dataChannel");
+      this.#enter("live");
+    });
+    channel.addEventListener("message", ({ data }) => {
+      const event = parseEvent(data);
+      if (event !== null) this.#onServerEvent(event);
+    });
+    channel.addEventListener("close", () => this.#onServerHangUp());
+  }
+
+  /** @param {RTCRtpReceiver} receiver */
+  #checkFirstAudio(receiver) {
+    if (receiver.getSynchronizationSources().length === 0) return;
+    clearInterval(this.#firstAudioTimer);
+    this.#mark("firstAudio");
+  }
+
+  #onConnectionShaky() {
+    if (this.#phase !== "live") return;
+    this.#reconnectTimer = setTimeout(() => this.#fail(CONNECTION_LOST), RECONNECT_TIMEOUT_MS);
+    this.#enter("reconnecting");
+  }
+
+  #onConnectionBack() {
+    if (this.#phase !== "reconnecting") return;
+    clearTimeout(this.#reconnectTimer);
+    this.#enter("live");
+  }
+
+  #onServerHangUp() {
+    this.#callUrl = null; // The server has forgotten the call: nothing is left to hang up there.
+    this.#end("ended", { reason: "The server hung up.", wayOut: "Start again whenever you like." });
+  }
+
+  /** @param {ServerEvent} event */
+  #onServerEvent(event) {
+    const received = { receivedMs: performance.now(), event };
+    this.events.push(received);
+    if (this.events.length > MAX_EVENTS) this.events.shift();
+
+    if (event.type === "session.created") this.sessionOpen = true;
+    this.#noteInterruption(received);
+    this.#turn = nextTurn(this.#turn, event);
+    this.#onEvent(this, received);
+    this.#onChange(this);
+  }
+
+  /**
+   * The server cuts the agent off with `cleared`, and says with `truncated` how much was heard, in
+   * either order. Until `truncated` comes, the page's own clock has to do.
+   *
+   * @param {ReceivedEvent} received
+   */
+  #noteInterruption({ receivedMs, event }) {
+    const wasSpeaking = this.#turn.agentSpeaking;
+    switch (event.type) {
+      case "output_audio_buffer.started":
+        this.#agentStartedMs = receivedMs;
+        this.#endInterruption();
+        break;
+      case "output_audio_buffer.cleared":
+        if (wasSpeaking) this.#showInterruption(receivedMs - this.#agentStartedMs);
+        break;
+      case "conversation.item.truncated":
+        if (wasSpeaking || this.interruptedAfterMs !== null) {
+          this.#showInterruption(event.audio_end_ms ?? receivedMs - this.#agentStartedMs);
+        }
+        break;
+    }
+  }
+
+  /** @param {number} afterMs */
+  #showInterruption(afterMs) {
+    this.#endInterruption();
+    this.interruptedAfterMs = afterMs;
+    this.#interruptionTimer = setTimeout(() => {
+      this.#endInterruption();
+      this.#onChange(this);
+    }, INTERRUPTION_SHOWN_MS);
+  }
+
+  #endInterruption() {
+    clearTimeout(this.#interruptionTimer);
+    this.interruptedAfterMs = null;
+  }
+
+  /** @returns {CallFailure} */
+  #connectTimeout() {
+    return this.stages.signaling === undefined ? NO_ANSWER : connectionFailed(this.#phase);
+  }
+
+  /** @param {Phase} phase */
+  #enter(phase) {
+    if (this.isOver) return;
+    this.#phase = phase;
+    this.#onChange(this);
+  }
+
+  /** @param {CallFailure} failure */
+  #fail(failure) {
+    this.#end("failed", { reason: failure.message, wayOut: failure.wayOut });
+  }
+
+  /**
+   * The one way out; only the first reason counts.
+   *
+   * @param {"ended" | "failed"} phase
+   * @param {Outcome} outcome
+   */
+  #end(phase, outcome) {
+    if (this.isOver) return;
+    this.outcome = outcome;
+    this.#abort.abort();
+    this.#release();
+    this.#enter(phase);
+  }
+
+  #hangUpAtServer() {
+    if (this.#callUrl === null) return;
+    // Best effort: if the request is lost, the server ends the call when consent expires.
+    fetch(`${this.#callUrl}/hangup`, { method: "POST", keepalive: true }).catch(() => {});
+    this.#callUrl = null;
+  }
+
+  /** Lets go of everything; may be called again for what came in the meantime. */
+  #release() {
+    this.#hangUpAtServer();
+    clearTimeout(this.#connectTimer);
+    clearTimeout(this.#reconnectTimer);
+    clearTimeout(this.#interruptionTimer);
+    clearInterval(this.#firstAudioTimer);
+    for (const track of this.micStream?.getTracks() ?? []) track.stop();
+    this.pc?.close();
+  }
+
+  /**
+   * Notes the end of a stage, the first time that it is reached.
+   *
+   * @param {Stage} stage
+   */
+  #mark(stage) {
+    if (this.stages[stage] !== undefined) return;
+    const endMs = performance.now() - this.#postedMs;
+    const startMs =
+      stage === "signaling" ? 0 : (this.stages[PRECEDING_STAGE[stage]]?.endMs ?? endMs);
+    this.stages[stage] = { startMs, endMs };
+    this.timings[`${stage}Ms`] = endMs - startMs;
+    if (stage === "dataChannel") this.timings.totalMs = endMs;
+    this.#onChange(this);
+  }
+}
+
+const NO_ANSWER = new CallFailure(
+  "The server did not answer.",
+  "See whether it is running, then start again.",
+);
+
+const UNREACHABLE = new CallFailure(
+  "The server cannot be reached.",
+  "See whether it is running, then start again.",
+);
+
+const CONNECTION_LOST = new CallFailure(
+  "The connection was lost.",
+  "Check your network, then start again.",
+);
+
+const MICROPHONE_LOST = new CallFailure(
+  "The microphone went away.",
+  "Plug it in again, or choose another one, then start again.",
+);
+
+/**
+ * @param {Phase} phase
+ * @returns {CallFailure}
+ */
+function connectionFailed(phase) {
+  if (phase !== "connecting") return CONNECTION_LOST;
+  return new CallFailure(
+    "The server answered, but no media path opened.",
+    "A firewall may block the relay’s port. Try another network, then start again.",
+  );
+}
+
+/** @type {Record<string, CallFailure>} */
+const MICROPHONE_FAILURES = {
+  NotAllowedError: new CallFailure(
+    "The microphone is blocked.",
+    "Allow it in the browser’s site settings, then start again.",
+  ),
+  NotFoundError: new CallFailure(
+    "There is no microphone.",
+    "Plug one in or switch it on, then start again.",
+  ),
+  NotReadableError: new CallFailure(
+    "Another program is using the microphone.",
+    "Close that program, then start again.",
+  ),
+};
+
+/** @returns {Promise<MediaStream>} */
+async function openMicrophone() {
+  if (navigator.mediaDevices === undefined) {
+    throw new CallFailure(
+      "The browser offers no microphone on this address.",
+      "Open the page over https:// or on localhost.",
+    );
+  }
+  const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+  try {
+    return await navigator.mediaDevices.getUserMedia({ audio });
+  } catch (error) {
+    const name = error instanceof DOMException ? error.name : "";
+    throw MICROPHONE_FAILURES[name] ?? error;
+  }
+}
+
+/**
+ * Turns a 4xx or 5xx into a failure that repeats the server's own words.
+ *
+ * @param {Response} response
+ * @returns {Promise<CallFailure>}
+ */
+async function refusal(response) {
+  const body = await response.json().catch(() => null);
+  const message = body?.error?.message ?? response.statusText;
+  const waitS = retryAfterS(response.headers.get("Retry-After"));
+  return new CallFailure(
+    `The server refused the call (${response.status})${message ? `: ${message}` : "."}`,
+    waitS === null ? "Start again to retry." : `It asks you to wait ${waitS} s, then start again.`,
+  );
+}
+
+/**
+ * Seconds to wait, from either form of Retry-After (RFC 9110 section 10.2.3).
+ *
+ * @param {string | null} header
+ * @returns {number | null}
+ */
+function retryAfterS(header) {
+  if (header === null) return null;
+  const seconds = /^\d+$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1000;
+  return Number.isFinite(seconds) ? Math.max(0, Math.ceil(seconds)) : null;
+}
+
+/**
+ * @param {unknown} error
+ * @returns {CallFailure}
+ */
+function asFailure(error) {
+  if (error instanceof CallFailure) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new CallFailure(`The call could not start (${message}).`, "Start again to retry.");
+}
+
+/**
+ * @param {unknown} data
+ * @returns {ServerEvent | null} Null for anything but a JSON object with a type.
+ */
+function parseEvent(data) {
+  try {
+    const event = JSON.parse(String(data));
+    return typeof event?.type === "string" ? event : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * @param {RTCStatsReport} report
+ * @param {NetworkSample | null} previous
+ * @returns {NetworkSample}
+ */
+function readNetwork(report, previous) {
+  const stats = [...report.values()];
+  const pair = selectedPair(stats);
+  const remote = report.get(pair?.remoteCandidateId ?? "");
+  const inbound = stats.find((entry) => entry.type === "inbound-rtp" && entry.kind === "audio");
+  const received = inbound?.packetsReceived ?? 0;
+  const lost = inbound?.packetsLost ?? 0;
+  return {
+    rttMs: toMs(pair?.currentRoundTripTime),
+    jitterMs: toMs(inbound?.jitter),
+    lossPercent: lossPercent(received - (previous?.received ?? 0), lost - (previous?.lost ?? 0)),
+    remote: remote?.address ? formatCandidate(remote) : null,
+    received,
+    lost,
+  };
+}
+
+/**
+ * @param {any[]} stats
+ * @returns {RTCIceCandidatePairStats & { currentRoundTripTime?: number } | undefined}
+ */
+function selectedPair(stats) {
+  const selectedId = stats.find((entry) => entry.type === "transport")?.selectedCandidatePairId;
+  return stats.find(
+    (entry) => entry.type === "candidate-pair" && (entry.id === selectedId || entry.selected),
+  );
+}
+
+/** @param {{ address: string, port: number, protocol: string }} candidate */
+function formatCandidate({ address, port, protocol }) {
+  const host = address.includes(":") ? `[${address}]` : address;
+  return `${host}:${port}/${protocol}`;
+}
+
+/**
+ * @param {number | undefined} seconds
+ * @returns {number | null}
+ */
+function toMs(seconds) {
+  return seconds === undefined ? null : seconds * 1000;
+}
+
+/**
+ * @param {number} received Packets in the interval.
+ * @param {number} lost Packets in the interval; below zero when late ones arrived after all.
+ * @returns {number | null} Null when the agent sent nothing.
+ */
+function lossPercent(received, lost) {
+  const expected = received + lost;
+  return expected <= 0 ? null : Math.max(0, (100 * lost) / expected);
+}

@@ -1,0 +1,130 @@
+"""Every error that firsthop raises on purpose.
+
+::
+
+    FirsthopError
+    ├── ConfigError          a setting is wrong: key, value, what is allowed
+    ├── TokenError           a routing token was refused; ``reason`` tells why
+    ├── SignalingError       an HTTP request is refused; knows its status and error body
+    │   ├── OfferError       ... because of the SDP, with the line
+    │   ├── UnknownCallError ... because there is no such call
+    │   └── OverloadedError  ... because there is no room
+    ├── SessionClosed        the call is over; ``reason`` tells why
+    └── BackendError         an agent, or what it depends on, failed
+
+Imports nothing of ours. The native module raises `OfferError`, `OverloadedError` and `TokenError`
+from here.
+"""
+
+from __future__ import annotations
+
+
+class FirsthopError(Exception):
+    """Base of all errors of firsthop."""
+
+
+class ConfigError(FirsthopError):
+    """A setting is wrong, or one that is needed is missing.
+
+    Args:
+        key: The setting, dotted, as the settings file nests it.
+        problem: What is wrong with it and what is allowed.
+    """
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}")
+        self.key = key
+        self.problem = problem
+
+
+class TokenError(FirsthopError):
+    """A ufrag is not a valid routing token.
+
+    Args:
+        reason: ``shape``, ``version``, ``unknown_key``, ``tag`` or ``expired``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"not a valid routing token: {reason}")
+        self.reason = reason
+
+
+class SignalingError(FirsthopError):
+    """A signaling request is refused.
+
+    Args:
+        message: What is wrong and what would be right; shown to users as it is.
+        status: HTTP status, 400-599.
+        code: A word for programs.
+        param: The part of the request that is wrong, if it is one.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 400, code: str, param: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.code = code
+        self.param = param
+
+    @property
+    def type(self) -> str:
+        """The error's family, as the Realtime API names them."""
+        return "server_error" if self.status >= 500 else "invalid_request_error"
+
+
+class OfferError(SignalingError):
+    """The SDP offer cannot be accepted.
+
+    Args:
+        problem: What is wrong and what would be right.
+        line: The line it is about, counted from 1, if it is about one.
+    """
+
+    def __init__(self, problem: str, line: int | None = None) -> None:
+        where = f"line {line}: " if line is not None else ""
+        super().__init__(f"SDP offer: {where}{problem}", code="invalid_offer", param="sdp")
+        self.line = line
+
+
+class UnknownCallError(SignalingError):
+    """There is no such call (any more)."""
+
+    def __init__(self, call_id: str) -> None:
+        super().__init__(
+            f"no call {call_id!r}: it has ended, or it never was",
+            status=404,
+            code="call_not_found",
+            param="call_id",
+        )
+
+
+class OverloadedError(SignalingError):
+    """There is no room for another call now.
+
+    Args:
+        message: What is full.
+    """
+
+    #: After how many seconds a client may try again.
+    retry_after_seconds = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=503, code="overloaded")
+
+
+class SessionClosed(FirsthopError):
+    """The call is over.
+
+    Args:
+        reason: Why, in snake case; see ``CloseReason`` in the engine.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the call is over: {reason}")
+        self.reason = reason
+
+
+class BackendError(FirsthopError):
+    """An agent, or something that it depends on, failed."""

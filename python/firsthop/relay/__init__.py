@@ -1,0 +1,1 @@
+"""The relay's control plane: starts it, watches it, stops it. Never sees a packet."""

@@ -1,0 +1,212 @@
+"""Runs the parts in one process until it is told to stop: what all commands do in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from rich.console import Console
+from rich.table import Table
+
+from firsthop.backends.base import Backend
+from firsthop.backends.function import Agent, FunctionBackend
+from firsthop.config import KEY_BYTES, Settings, load
+from firsthop.errors import FirsthopError
+from firsthop.relay.service import RelayService
+from firsthop.telemetry import logs
+from firsthop.telemetry.metrics import Metrics
+from firsthop.transceiver.service import TransceiverService
+
+_console = Console(highlight=False)
+
+
+class StartError(FirsthopError):
+    """A part could not start; the message says what to do about it."""
+
+
+def run(agent: Agent, settings: Settings | None = None) -> None:
+    """Answer calls with `agent`, on this machine, until Ctrl-C.
+
+    Starts what `firsthop dev` starts: a relay, a transceiver and the demo page.
+
+    Raises:
+        FirsthopError: Something stands in the way; the message says what to do about it.
+    """
+    settings = settings if settings is not None else load(None, os.environ)
+    asyncio.run(serve_dev(settings, FunctionBackend(agent)))
+
+
+async def serve_dev(settings: Settings, backend: Backend | None = None) -> None:
+    """Run relay and transceiver, with keys of their own unless some are set."""
+    if not settings.keys:
+        keys = {settings.key_id: secrets.token_hex(KEY_BYTES)}
+        settings = settings.model_copy(update={"keys": keys})
+    metrics = Metrics()
+    relay = RelayService(settings, metrics)
+    transceiver = TransceiverService(settings, metrics, backend)
+    async with _running_relay(relay), _running_transceiver(transceiver):
+        rows = [
+            ("relay", f"udp {', '.join(relay.listening)}", "public; upstream " + relay.upstream[0]),
+            ("transceiver", f"udp {', '.join(transceiver.listening)}", "internal"),
+            ("signaling", f"http://{settings.signaling.listen}", "/docs, /metrics"),
+        ]
+        next_step = f"Open http://localhost:{_port(settings.signaling.listen)} and talk."
+        await _serve_http(
+            transceiver.app(), settings.signaling.listen, "signaling.listen", rows, next_step
+        )
+
+
+async def serve_relay(settings: Settings) -> None:
+    """Run a relay, with health and metrics over HTTP."""
+    relay = RelayService(settings, Metrics())
+    async with _running_relay(relay):
+        rows = [
+            ("relay", f"udp {', '.join(relay.listening)}", "public"),
+            ("upstream", f"udp {', '.join(relay.upstream)}", "from transceivers"),
+            ("health", f"http://{settings.relay.health_listen}", "/healthz, /readyz, /metrics"),
+        ]
+        await _serve_http(
+            relay.app(), settings.relay.health_listen, "relay.health_listen", rows, ""
+        )
+
+
+async def serve_transceiver(settings: Settings) -> None:
+    """Run a transceiver, with signaling over HTTP."""
+    transceiver = TransceiverService(settings, Metrics())
+    async with _running_transceiver(transceiver):
+        rows = [
+            ("transceiver", f"udp {', '.join(transceiver.listening)}", "from relays"),
+            ("signaling", f"http://{settings.signaling.listen}", "/docs, /metrics"),
+        ]
+        await _serve_http(
+            transceiver.app(), settings.signaling.listen, "signaling.listen", rows, ""
+        )
+
+
+@asynccontextmanager
+async def _running_relay(relay: RelayService) -> AsyncIterator[None]:
+    with _named_problem("relay"):
+        relay.start()
+    try:
+        yield
+    finally:
+        relay.stop()
+
+
+@asynccontextmanager
+async def _running_transceiver(transceiver: TransceiverService) -> AsyncIterator[None]:
+    with _named_problem("transceiver"):
+        await transceiver.start()
+    try:
+        yield
+    finally:
+        await transceiver.stop()
+
+
+@contextlib.contextmanager
+def _named_problem(part: str) -> AsyncIterator[None]:  # type: ignore[misc]
+    """Turn what the system refused into a line that says how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise StartError(f"{part}: {error.strerror or error}. {_way_out(error, part)}") from None
+
+
+def _way_out(error: OSError, setting: str) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"Stop whoever listens there, or choose another address ({setting} in the "
+                "settings; see `firsthop settings`)."
+            )
+        case errno.EACCES | errno.EPERM:
+            return "Ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one."
+        case errno.EADDRNOTAVAIL:
+            return "This machine has no such address; `ip address` lists what it has."
+        case _:
+            return "See docs/operations.md."
+
+
+async def _serve_http(
+    app: FastAPI,
+    address: str,
+    setting: str,
+    rows: list[tuple[str, str, str]],
+    next_step: str,
+) -> None:
+    """Serve HTTP until SIGINT or SIGTERM, after telling what listens where."""
+    host, _, port = address.rpartition(":")
+    config = uvicorn.Config(
+        app,
+        host=host.strip("[]"),
+        port=int(port),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        # A slow client cannot hold a connection for long before it has said what it wants.
+        timeout_keep_alive=5,
+        server_header=False,
+    )
+    try:
+        # Bound here, so that a port that is taken is our error and not uvicorn's exit.
+        bound = config.bind_socket()
+    except SystemExit:
+        raise StartError(
+            f"{setting}: {address} cannot be bound: it is in use, or not ours. "
+            f"Stop whoever listens there, or choose another address ({setting})."
+        ) from None
+    server = _Server(config, lambda: _announce(rows, next_step))
+    await server.serve(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with our own word at the start and no traceback at the end."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Start, and say so."""
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if not self.should_exit:
+            self._started()
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        """Stop on SIGINT and SIGTERM; unlike uvicorn's, do not raise them again afterwards."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, self.handle_exit, name, None)
+        try:
+            yield
+        finally:
+            for name in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(name)
+
+
+def _announce(rows: list[tuple[str, str, str]], next_step: str) -> None:
+    table = Table.grid(padding=(0, 2))
+    for part, address, note in rows:
+        table.add_row(f"  [bold]{part}[/bold]", address, f"[dim]{note}[/dim]")
+    _console.print()
+    _console.print(table)
+    if next_step:
+        _console.print(f"\n  {next_step} Ctrl-C stops everything.\n")
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
+
+
+def configure_logs(settings: Settings) -> None:
+    """Set up logging as the settings say."""
+    logs.configure(settings.log_format)

@@ -1,0 +1,1 @@
+"""Hearing and making speech, offline: voice activity and an espeak-ng voice."""

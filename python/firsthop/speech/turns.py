@@ -1,0 +1,105 @@
+"""Turns: where the caller's speech begins and ends. No clock, no I/O: sound in, events out.
+
+The fields are those of the Realtime contract's ``server_vad``. Time is the sound's own: a
+millisecond is 1/1000 s of audio received.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import numpy as np
+import soxr
+
+from firsthop.call import SpeechEnded, SpeechStarted
+from firsthop.config import TurnSettings
+from firsthop.speech.activity import RATE, WINDOW, VoiceActivity
+
+_WINDOW_MS: Final = WINDOW * 1000 // RATE
+#: Probabilities of consecutive windows above the threshold add up to this before speech has
+#: begun: one window that is sure, or two that are fairly so. A click does neither.
+_EVIDENCE: Final = 0.9
+#: Speech goes on down to this much below the threshold, so that a soft syllable ends no turn.
+_HYSTERESIS: Final = 0.15
+#: A turn that lasts longer is ended: nobody waits for ever, and memory is bounded.
+_MAX_TURN_MS: Final = 60_000
+
+
+class TurnDetector:
+    """Follows one caller's speech."""
+
+    def __init__(self, settings: TurnSettings, sample_rate: int) -> None:
+        self._settings = settings
+        self._rate = sample_rate
+        self._activity = VoiceActivity()
+        # To the model's rate; `None` when it is that already.
+        self._resampler = (
+            None
+            if sample_rate == RATE
+            else soxr.ResampleStream(sample_rate, RATE, 1, dtype="int16", quality="LQ")
+        )
+        self._heard = np.empty(0, dtype=np.int16)
+        self._windows = 0
+        self._evidence = 0.0
+        self._silence_ms = 0
+        self._started_ms: int | None = None
+        #: The caller's PCM, as received: the padding before a turn, or the turn so far.
+        self._kept: deque[bytes] = deque()
+        self._kept_bytes = 0
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the caller's turn has begun and not ended."""
+        return self._started_ms is not None
+
+    def feed(self, pcm: bytes) -> list[SpeechStarted | SpeechEnded]:
+        """Take the next PCM16LE of the caller; return what it changes."""
+        self._keep(pcm)
+        samples = np.frombuffer(pcm, dtype="<i2")
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(samples)
+        self._heard = np.concatenate((self._heard, samples))
+        events: list[SpeechStarted | SpeechEnded] = []
+        while len(self._heard) >= WINDOW:
+            window, self._heard = self._heard[:WINDOW], self._heard[WINDOW:]
+            event = self._judge(self._activity.probability(window.astype(np.float32) / 32768))
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _judge(self, probability: float) -> SpeechStarted | SpeechEnded | None:
+        """Judge one window."""
+        self._windows += 1
+        now_ms = self._windows * _WINDOW_MS
+        threshold = self._settings.threshold
+        if self._started_ms is None:
+            self._evidence = self._evidence + probability if probability >= threshold else 0.0
+            if self._evidence < _EVIDENCE:
+                return None
+            self._evidence = 0.0
+            self._silence_ms = 0
+            self._started_ms = max(0, now_ms - _WINDOW_MS)
+            return SpeechStarted(at_ms=self._started_ms)
+        if probability >= threshold - _HYSTERESIS:
+            self._silence_ms = 0
+        else:
+            self._silence_ms += _WINDOW_MS
+        over = self._silence_ms >= self._settings.silence_duration_ms
+        if not over and now_ms - self._started_ms < _MAX_TURN_MS:
+            return None
+        self._started_ms = None
+        turn = b"".join(self._kept)
+        self._kept.clear()
+        self._kept_bytes = 0
+        return SpeechEnded(at_ms=now_ms - self._silence_ms, audio=turn)
+
+    def _keep(self, pcm: bytes) -> None:
+        """Keep the turn, and before it the padding and what the decision to start took."""
+        self._kept.append(pcm)
+        self._kept_bytes += len(pcm)
+        if self._started_ms is None:
+            padding_ms = self._settings.prefix_padding_ms + 2 * _WINDOW_MS
+            padding = padding_ms * self._rate * 2 // 1000
+            while self._kept_bytes - len(self._kept[0]) >= padding:
+                self._kept_bytes -= len(self._kept.popleft())

@@ -1,0 +1,1 @@
+"""What operators see: logs that tell a call's story, metrics that count packets."""

@@ -1,0 +1,36 @@
+"""Logs: one line when something begins or ends, JSON unless a person watches.
+
+Addresses, ufrags and keys never reach a log: nothing here is given one, and a test reads the logs
+of whole calls to hold us to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+
+def configure(log_format: Literal["auto", "json", "console"]) -> None:
+    """Set up logging for the process, our own and the libraries'."""
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(pad_event_to=24)
+        if console
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # uvicorn reports each request with its client's address: warnings are enough.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")

@@ -1,0 +1,1 @@
+"""The transceiver: owns the sessions, and joins callers with agents."""

@@ -1,0 +1,106 @@
+"""The native engine on asyncio: one wake-up, many events, each to the session it is for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from firsthop._native import Engine, Event
+from firsthop.config import Settings, own_address
+
+Handler = Callable[[Event], None]
+
+_RELAY_PORT = 3478
+
+
+class EngineLoop:
+    """Starts the engine, and hands its events to whoever accepted the session."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._handlers: dict[int, Handler] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The running engine.
+
+        Raises:
+            RuntimeError: It does not run.
+        """
+        if self._engine is None:
+            raise RuntimeError("the engine is not running")
+        return self._engine
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self._engine is not None
+
+    def start(self) -> None:
+        """Bind the sockets, start the shards, and listen for their events on the running loop.
+
+        Raises:
+            ConfigError: No keys are set.
+            OSError: A socket cannot be bound; the message names it.
+        """
+        transceiver, keys = self._settings.transceiver, self._settings.key_bytes()
+        self._engine = Engine(
+            listen=transceiver.listen,
+            shards=transceiver.shards,
+            reachable_ip=transceiver.reachable_ip,
+            advertised=list(transceiver.advertise) or [f"{own_address()}:{_RELAY_PORT}"],
+            direct=transceiver.direct,
+            cluster=transceiver.cluster,
+            token_keys=keys,
+            token_key_id=self._settings.key_id,
+            token_lifetime_seconds=transceiver.token_lifetime_seconds,
+            hop_secrets=keys,
+            hop_key_id=self._settings.key_id,
+            max_sessions=transceiver.max_sessions,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._engine.fileno(), self._dispatch)
+
+    def accept(self, offer: str, handler: Handler) -> tuple[int, str]:
+        """Accept an SDP offer; `handler` gets the session's events, `Event.Closed` last.
+
+        Returns:
+            The session's number and the SDP answer.
+
+        Raises:
+            OfferError: The offer is wrong.
+            OverloadedError: There is no room.
+        """
+        audio = self._settings.audio
+        session, answer = self.engine.accept(
+            offer,
+            sample_rate=audio.sample_rate,
+            frame_ms=audio.frame_ms,
+            bitrate=audio.bitrate,
+            complexity=audio.complexity,
+        )
+        # Events are dispatched by this same loop, so none can have been missed.
+        self._handlers[session] = handler
+        return session, answer
+
+    def stop(self) -> None:
+        """Hang up every session and end the shards; their last events are still handed over."""
+        engine, self._engine = self._engine, None
+        if engine is None:
+            return
+        if self._loop is not None:
+            self._loop.remove_reader(engine.fileno())
+        engine.stop()
+
+    def _dispatch(self) -> None:
+        if self._engine is None:
+            return
+        for event in self._engine.take_events():
+            if isinstance(event, Event.Closed):
+                handler = self._handlers.pop(event.session, None)
+            else:
+                handler = self._handlers.get(event.session)
+            if handler is not None:
+                handler(event)

@@ -1,0 +1,133 @@
+"""A transceiver as a service of the process: engine, calls, agents, signaling and demo page."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse
+from starlette.middleware.base import RequestResponseEndpoint
+from starlette.staticfiles import StaticFiles
+
+from firsthop import backends
+from firsthop.backends.base import Backend
+from firsthop.config import Settings
+from firsthop.speech import activity
+from firsthop.telemetry import http as operations
+from firsthop.telemetry.metrics import Metrics
+from firsthop.transceiver.calls import Calls
+from firsthop.transceiver.engine import EngineLoop
+from firsthop.transceiver.signaling import PROTOCOLS
+from firsthop.transceiver.signaling.http import BoundedBody, install_error_handlers
+
+log = structlog.get_logger()
+
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; media-src 'self' blob:; frame-ancestors 'none'",
+    "Permissions-Policy": "microphone=(self)",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class TransceiverService:
+    """Runs one transceiver from `start` to `stop`.
+
+    Args:
+        settings: All settings.
+        metrics: The process's metrics.
+        backend: Who answers; by default, whom the settings name.
+    """
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, backend: Backend | None = None
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._backend = backend if backend is not None else backends.load(settings.backend)
+        self._engine = EngineLoop(settings)
+        self.calls = Calls(settings, self._engine, self._backend, metrics)
+        self._failed = False
+
+    async def start(self) -> None:
+        """Prepare the backend, load the models, bind the sockets.
+
+        Raises:
+            FirsthopError: The backend or a setting stands in the way.
+            OSError: A socket cannot be bound; the message names it.
+        """
+        await self._backend.prepare()
+        activity.warm_up()
+        self._engine.start()
+        self._metrics.watch_engine(self._engine.engine.counters)
+        transceiver = self._settings.transceiver
+        log.info("transceiver.started", shards=transceiver.shards, backend=self._settings.backend)
+
+    async def stop(self) -> None:
+        """Hang up, and end the engine."""
+        await self.calls.close()
+        self._engine.stop()
+        log.info("transceiver.stopped")
+
+    @property
+    def listening(self) -> list[str]:
+        """The shards' transport addresses."""
+        return self._engine.engine.addresses()
+
+    def problem(self) -> str | None:
+        """Why the transceiver is not ready for new calls, or None."""
+        if not self._engine.running:
+            return "not started"
+        if len(self.calls) >= self._settings.transceiver.max_sessions:
+            return "full"
+        return None
+
+    def app(self) -> FastAPI:
+        """The HTTP side: signaling, operations, and the demo page."""
+        app = FastAPI(
+            title="firsthop",
+            summary="WebRTC calls with voice agents: an SDP offer in, an answer out.",
+            version="1",
+        )
+        app.add_middleware(BoundedBody)
+        if self._settings.signaling.allowed_origins:
+            app.add_middleware(
+                CORSMiddleware,
+                allow_origins=list(self._settings.signaling.allowed_origins),
+                allow_methods=["GET", "POST", "PATCH", "DELETE", "OPTIONS"],
+                allow_headers=[
+                    "Authorization",
+                    "Content-Type",
+                    "If-Match",
+                    "X-OpenAI-Agents-SDK",
+                    "api-key",
+                ],
+                expose_headers=["Location"],
+            )
+        install_error_handlers(app)
+        for protocol in PROTOCOLS:
+            app.include_router(protocol(self.calls))
+        app.include_router(operations.routes(self._metrics, self.problem))
+        if self._settings.signaling.demo:
+            _add_demo(app)
+        return app
+
+
+def _add_demo(app: FastAPI) -> None:
+    folder = Path(str(files("firsthop") / "demo"))
+
+    @app.middleware("http")
+    async def secure(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        if request.url.path == "/" or request.url.path.startswith("/demo/"):
+            response.headers.update(_SECURITY_HEADERS)
+        return response
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(folder / "index.html")
+
+    app.mount("/demo", StaticFiles(directory=folder), name="demo")
