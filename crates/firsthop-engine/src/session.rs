@@ -180,10 +180,15 @@ impl Session {
         let answer = rtc
             .sdp_api()
             .accept_offer(offer)
-            .map_err(|error| refused(first_line(&error.to_string())))?;
+            .map_err(|error| refused(first_line(&error.to_string())))?
+            .to_sdp_string();
+        // An m-line that cannot be served is answered with port 0 (RFC 3264 §6).
+        if answer.contains("\r\nm=audio 0 ") {
+            return Err(refused("no Opus payload type on the m=audio line".to_owned()).into());
+        }
 
         let opus = |error: opus::Error| AcceptError::Internal(format!("libopus: {error}"));
-        let mut session = Self {
+        let session = Self {
             id: config.id,
             rtc,
             ufrag,
@@ -201,13 +206,7 @@ impl Session {
             authenticated: false,
             counts: SessionCounts::default(),
         };
-        // Nothing can leave before the client's first check; what media there is comes out here.
-        session.drain(now, &mut Outbox::default());
-        if session.voice.is_none() {
-            let message = "no audio m-line that sends or receives Opus".to_owned();
-            return Err(refused(message).into());
-        }
-        Ok((session, answer.to_sdp_string()))
+        Ok((session, answer))
     }
 
     /// Its name.
