@@ -1,4 +1,4 @@
-"""The native core: what the Rust crates `firsthop-relay` and `firsthop-engine` do, as Python sees it.
+"""The native core: what the Rust crates do, as Python sees it.
 
 Crossings are few and coarse: per command, per batch of events, per audio frame. Calls release the
 GIL where they may wait; none waits for the network.
@@ -7,6 +7,11 @@ GIL where they may wait; none waits for the network.
 from collections.abc import Sequence
 from typing import final
 
+from typing_extensions import disjoint_base
+
+__all__ = ["Engine", "Event", "Relay", "open_token", "seal_hop_header", "seal_token"]
+
+@disjoint_base
 class Event:
     """What a session reports. Each kind is a subclass; `Closed` is a session's last."""
 

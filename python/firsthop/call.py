@@ -239,9 +239,7 @@ class Call(ABC):
             self._wake.clear()
             await self._wake.wait()
 
-    async def _feed(
-        self, utterance: int, playback: Playback, pieces: AsyncIterable[bytes]
-    ) -> None:
+    async def _feed(self, utterance: int, playback: Playback, pieces: AsyncIterable[bytes]) -> None:
         """Pass pieces on as they are made. Always ends the utterance, whatever ends the pieces."""
         try:
             async for piece in pieces:

@@ -1,4 +1,4 @@
-"""The command `firsthop`: arguments and environment become settings. The one reader of os.environ."""
+"""The command `firsthop`: arguments and environment become settings."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ class Settings(BaseSettings):
             raise ConfigError(
                 "keys",
                 "none is set, and relay and transceiver must share one. Make one with "
-                "`firsthop key`, then set FIRSTHOP_KEYS='{\"0\": \"<key>\"}' for both",
+                '`firsthop key`, then set FIRSTHOP_KEYS=\'{"0": "<key>"}\' for both',
             )
         if self.key_id not in self.keys:
             have = ", ".join(str(key_id) for key_id in sorted(self.keys))
@@ -227,9 +227,7 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             from_environment = EnvSettingsSource(settings_cls)
-            from_environment.env_vars = {
-                name.lower(): value for name, value in environment.items()
-            }
+            from_environment.env_vars = {name.lower(): value for name, value in environment.items()}
             if path is None:
                 return (from_environment,)
             return (from_environment, YamlConfigSettingsSource(settings_cls, yaml_file=path))

@@ -8,7 +8,8 @@ import errno
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import uvicorn
@@ -112,7 +113,7 @@ async def _running_transceiver(transceiver: TransceiverService) -> AsyncIterator
 
 
 @contextlib.contextmanager
-def _named_problem(part: str) -> AsyncIterator[None]:  # type: ignore[misc]
+def _named_problem(part: str) -> Iterator[None]:
     """Turn what the system refused into a line that says how to go on."""
     try:
         yield
@@ -174,14 +175,14 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._started = started
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
-        await super().startup(sockets)  # type: ignore[arg-type]
+        await super().startup(sockets)
         if not self.should_exit:
             self._started()
 
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
+    def capture_signals(self) -> Iterator[None]:
         """Stop on SIGINT and SIGTERM; unlike uvicorn's, do not raise them again afterwards."""
         loop = asyncio.get_running_loop()
         for name in (signal.SIGINT, signal.SIGTERM):

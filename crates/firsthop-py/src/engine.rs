@@ -44,6 +44,23 @@ pub(crate) enum PyEvent {
     Closed { session: u64, reason: String },
 }
 
+#[pymethods]
+impl PyEvent {
+    /// The session's number, whatever happened.
+    #[getter]
+    fn session(&self) -> u64 {
+        match *self {
+            Self::Connected { session }
+            | Self::ChannelOpen { session, .. }
+            | Self::Message { session, .. }
+            | Self::Audio { session, .. }
+            | Self::PlayoutStarted { session, .. }
+            | Self::PlayoutEnded { session, .. }
+            | Self::Closed { session, .. } => session,
+        }
+    }
+}
+
 impl PyEvent {
     fn new(py: Python<'_>, event: Event) -> Self {
         match event {

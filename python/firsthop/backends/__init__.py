@@ -1,4 +1,7 @@
-"""Who answers calls. One file per kind of backend; `base` has the seam, `load` finds one by name."""
+"""Who answers calls: one file per kind of backend.
+
+`base` has the seam, `load` finds a backend by name.
+"""
 
 from __future__ import annotations
 

@@ -56,14 +56,16 @@ class TurnDetector:
     def feed(self, pcm: bytes) -> list[SpeechStarted | SpeechEnded]:
         """Take the next PCM16LE of the caller; return what it changes."""
         self._keep(pcm)
-        samples = np.frombuffer(pcm, dtype="<i2")
+        heard = np.frombuffer(pcm, dtype="<i2")
         if self._resampler is not None:
-            samples = self._resampler.resample_chunk(samples)
-        self._heard = np.concatenate((self._heard, samples))
+            heard = self._resampler.resample_chunk(heard)
+        self._heard = np.concatenate((self._heard, heard))
         events: list[SpeechStarted | SpeechEnded] = []
         while len(self._heard) >= WINDOW:
             window, self._heard = self._heard[:WINDOW], self._heard[WINDOW:]
-            event = self._judge(self._activity.probability(window.astype(np.float32) / 32768))
+            event = self._judge(
+                self._activity.probability(window.astype(np.float32) / np.float32(32768))
+            )
             if event is not None:
                 events.append(event)
         return events

@@ -73,9 +73,7 @@ class RealtimeChannel:
         send_text: Sends one message on the open data channel.
     """
 
-    def __init__(
-        self, call_id: str, settings: Settings, send_text: Callable[[str], None]
-    ) -> None:
+    def __init__(self, call_id: str, settings: Settings, send_text: Callable[[str], None]) -> None:
         self._send_text = send_text
         self._open = False
         self._waiting: list[str] = []
@@ -108,12 +106,15 @@ class RealtimeChannel:
         try:
             event = json.loads(text)
         except (ValueError, RecursionError):
-            return self._refuse(None, "invalid_json", "expected one JSON object per message")
+            self._refuse(None, "invalid_json", "expected one JSON object per message")
+            return None
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             message = "expected a JSON object with a string 'type'"
-            return self._refuse(event, "invalid_event", message, param="type")
+            self._refuse(event, "invalid_event", message, param="type")
+            return None
         if event["type"] == "session.update":
-            return self._update(event)
+            self._update(event)
+            return None
         return event
 
     def speech_started(self, at_ms: int) -> None:
@@ -146,9 +147,7 @@ class RealtimeChannel:
         item = response.item("in_progress")
         part = {"type": "audio", "transcript": ""}
         self._emit("response.created", response=response.as_object("in_progress"))
-        self._emit(
-            "response.output_item.added", response_id=response.id, output_index=0, item=item
-        )
+        self._emit("response.output_item.added", response_id=response.id, output_index=0, item=item)
         self._emit("conversation.item.added", item=item, previous_item_id=None)
         self._emit("response.content_part.added", **response.place(), part=part)
 
@@ -181,12 +180,8 @@ class RealtimeChannel:
             )
         item = response.item("incomplete" if played.interrupted else "completed")
         self._emit("response.output_audio.done", **place)
-        self._emit(
-            "response.output_audio_transcript.done", **place, transcript=response.transcript
-        )
-        self._emit(
-            "response.output_item.done", response_id=response.id, output_index=0, item=item
-        )
+        self._emit("response.output_audio_transcript.done", **place, transcript=response.transcript)
+        self._emit("response.output_item.done", response_id=response.id, output_index=0, item=item)
         self._emit("conversation.item.done", item=item, previous_item_id=None)
         self._emit("response.done", response=response.as_object(status))
         if not played.interrupted:
@@ -199,14 +194,12 @@ class RealtimeChannel:
     def _update(self, event: Mapping[str, Any]) -> None:
         changes = event.get("session")
         if not isinstance(changes, dict):
-            return self._refuse(event, "invalid_event", "expected an object", param="session")
+            self._refuse(event, "invalid_event", "expected an object", param="session")
+            return
         _merge(self._session, changes)
         self._emit("session.updated", session=self._session)
-        return None
 
-    def _refuse(
-        self, event: object, code: str, message: str, param: str | None = None
-    ) -> None:
+    def _refuse(self, event: object, code: str, message: str, param: str | None = None) -> None:
         event_id = event.get("event_id") if isinstance(event, dict) else None
         self._error("invalid_request_error", code, message, param, event_id)
 

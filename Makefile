@@ -1,0 +1,70 @@
+# Every developer command. `make help` lists them.
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: install ## Set up what is missing, then run everything on this machine
+	@$(VENV)/bin/firsthop dev
+
+.PHONY: install
+install: $(VENV)/.stamp/native ## Set up .venv, with the command firsthop in it
+
+.PHONY: test
+test: $(VENV)/.stamp/test-tools ## Run all tests: Rust, Python, and real processes with a browser
+	@scripts/step "Rust tests" cargo test --workspace --locked --quiet
+	@scripts/step "Python tests" $(PYTHON) -m pytest -q
+
+.PHONY: check
+check: $(VENV)/.stamp/test-tools ## Run formatters, linters and type checkers, as CI does
+	@scripts/step "rustfmt" cargo fmt --all --check
+	@scripts/step "clippy" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	@scripts/step "ruff format" $(VENV)/bin/ruff format --check --quiet
+	@scripts/step "ruff" $(VENV)/bin/ruff check --quiet
+	@scripts/step "mypy" $(VENV)/bin/mypy python tests examples
+	@scripts/step "native stub" $(PYTHON) -m mypy.stubtest firsthop._native
+
+.PHONY: format
+format: $(VENV)/.stamp/test-tools ## Format all code
+	@cargo fmt --all
+	@$(VENV)/bin/ruff check --fix --quiet; $(VENV)/bin/ruff format --quiet
+
+.PHONY: lock
+lock: ## Pin the newest allowed Python packages again
+	@$(VENV)/bin/pip install --quiet uv
+	@for group in build dev; do \
+	  $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
+	    --no-emit-index-url --upgrade --group $$group pyproject.toml \
+	    -o requirements/$${group/build/install}.txt; \
+	done
+
+.PHONY: clean
+clean: ## Remove everything that was built or installed
+	rm -rf $(VENV) target fuzz/target python/firsthop/*.so
+
+# What each step leaves behind, so that the next run skips it.
+
+$(VENV)/.stamp/tools: scripts/tools
+	@scripts/tools run
+	@mkdir -p $(@D) && touch $@
+
+$(VENV)/.stamp/packages: requirements/install.txt $(VENV)/.stamp/tools
+	@scripts/step "Python packages" scripts/packages requirements/install.txt
+	@touch $@
+
+$(VENV)/.stamp/native: $(RUST_SOURCES) pyproject.toml $(VENV)/.stamp/packages
+	@scripts/step "Native core (a few minutes the first time)" scripts/native
+	@touch $@
+
+$(VENV)/.stamp/test-tools: requirements/dev.txt $(VENV)/.stamp/native
+	@scripts/tools test
+	@scripts/step "Python packages for tests" scripts/packages requirements/dev.txt
+	@touch $@
