@@ -475,22 +475,24 @@ export class Call {
     this.#enter(phase);
   }
 
-  #hangUpAtServer() {
+  async #hangUpAtServer() {
     if (this.#callUrl === null) return;
-    // Best effort: if the request is lost, the server ends the call when consent expires.
-    fetch(`${this.#callUrl}/hangup`, { method: "POST", keepalive: true }).catch(() => {});
+    const url = `${this.#callUrl}/hangup`;
     this.#callUrl = null;
+    const signal = AbortSignal.timeout(1000);
+    // Best effort: if the request is lost, the server ends the call when consent expires.
+    await fetch(url, { method: "POST", keepalive: true, signal }).catch(() => {});
   }
 
   /** Lets go of everything; may be called again for what came in the meantime. */
   #release() {
-    this.#hangUpAtServer();
+    // Closing at once would outrun the request, and the server would not know the call any more.
+    this.#hangUpAtServer().finally(() => this.pc?.close());
     clearTimeout(this.#connectTimer);
     clearTimeout(this.#reconnectTimer);
     clearTimeout(this.#interruptionTimer);
     clearInterval(this.#firstAudioTimer);
     for (const track of this.micStream?.getTracks() ?? []) track.stop();
-    this.pc?.close();
   }
 
   /**
