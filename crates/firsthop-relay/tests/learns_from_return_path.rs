@@ -176,13 +176,17 @@ fn a_release_delivers_its_packet_and_ends_the_flow() {
 #[test]
 fn a_release_creates_no_flow() {
     let mut scene = Scene::new();
-    assert!(scene.answer(
-        owner(),
-        client(),
-        Flags::CONFIRM | Flags::RELEASE,
-        &[21, 254, 253]
-    ));
-    assert_eq!(scene.forwarder.flows(), 0);
+    let flags = Flags::CONFIRM | Flags::RELEASE;
+    assert!(scene.answer(owner(), client(), flags, &[21, 254, 253]));
+    let counters = scene.counters();
+    assert_eq!(
+        (
+            counters.flows,
+            counters.flows_created,
+            counters.flows_released
+        ),
+        (0, 0, 0)
+    );
 }
 
 #[test]

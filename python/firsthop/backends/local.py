@@ -5,7 +5,7 @@ It understands nothing; it shows that the way there and back works, and how it f
 
 from __future__ import annotations
 
-from firsthop.call import Call, SpeechEnded
+from firsthop.call import Call, SpeechEnded, SpeechStarted
 from firsthop.speech import espeak
 
 GREETING = (
@@ -32,10 +32,13 @@ class LocalBackend:
         """Greet, then answer every turn with itself."""
         call.say(await self._voice.speak(GREETING, call.sample_rate), text=GREETING)
         turns = 0
+        started_ms = 0
         async for event in call:
+            if isinstance(event, SpeechStarted):
+                started_ms = event.at_ms
             if not isinstance(event, SpeechEnded):
                 continue
-            length_ms = len(event.audio) * 1000 // (2 * call.sample_rate)
+            length_ms = event.at_ms - started_ms
             if length_ms < _SHORTEST_MS:
                 continue
             preamble = PREAMBLES[turns % len(PREAMBLES)]

@@ -17,9 +17,6 @@ from firsthop.config import TurnSettings
 from firsthop.speech.activity import RATE, WINDOW, VoiceActivity
 
 _WINDOW_MS: Final = WINDOW * 1000 // RATE
-#: Probabilities of consecutive windows above the threshold add up to this before speech has
-#: begun: one window that is sure, or two that are fairly so. A click does neither.
-_EVIDENCE: Final = 0.9
 #: Speech goes on down to this much below the threshold, so that a soft syllable ends no turn.
 _HYSTERESIS: Final = 0.15
 #: A turn that lasts longer is ended: nobody waits for ever, and memory is bounded.
@@ -41,7 +38,6 @@ class TurnDetector:
         )
         self._heard = np.empty(0, dtype=np.int16)
         self._windows = 0
-        self._evidence = 0.0
         self._silence_ms = 0
         self._started_ms: int | None = None
         #: The caller's PCM, as received: the padding before a turn, or the turn so far.
@@ -76,10 +72,10 @@ class TurnDetector:
         now_ms = self._windows * _WINDOW_MS
         threshold = self._settings.threshold
         if self._started_ms is None:
-            self._evidence = self._evidence + probability if probability >= threshold else 0.0
-            if self._evidence < _EVIDENCE:
+            # One window decides. Waiting for a second would keep the agent talking over the
+            # caller for 30 ms more, every time, against a cough now and then.
+            if probability < threshold:
                 return None
-            self._evidence = 0.0
             self._silence_ms = 0
             self._started_ms = max(0, now_ms - _WINDOW_MS)
             return SpeechStarted(at_ms=self._started_ms)
