@@ -39,6 +39,9 @@ pub(crate) struct Flow {
     pub(crate) header: SealedHeader,
     /// The tick of `header`.
     pub(crate) tick: u16,
+    /// The owner said PATH: the client answered there. Until then the address may be spoofed, and
+    /// another owner may be right.
+    pub(crate) proved: bool,
 }
 
 /// What became of an insertion.
@@ -285,6 +288,7 @@ mod tests {
             return_hop: None,
         };
         Flow {
+            proved: true,
             owner,
             header: header.seal(&secrets.pair(0, owner).unwrap()),
             tick: 0,

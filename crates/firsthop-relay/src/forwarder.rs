@@ -8,9 +8,10 @@
 //!   a flow is learned from the return path, from a record of the owner that says CONFIRM
 //!   (`tests/learns_from_return_path.rs`, `tests/flood_keeps_memory_flat.rs`).
 //! - *A binding request follows its own token; everything else follows the flow.* Only CONFIRM
-//!   together with PATH, from the new owner, moves a flow (`tests/hijack.rs`). Nothing but a
-//!   token leads anywhere (`tests/forged_tokens.rs`), and nobody but the owner speaks for a flow
-//!   (`tests/return_path_spoof.rs`).
+//!   together with PATH, from the new owner, moves a flow whose path is proved; until it is, the
+//!   latest CONFIRM counts, so that nobody can pin a spoofed address (`tests/hijack.rs`). Nothing
+//!   but a token leads anywhere (`tests/forged_tokens.rs`), and nobody but the owner speaks for a
+//!   flow (`tests/return_path_spoof.rs`).
 //! - *No lookup on the packet path.* What is not known here and now is dropped.
 //! - *No byte from the network can panic* (`tests/oversize.rs`, `tests/forged_tokens.rs`, and the
 //!   fuzz target).
@@ -257,25 +258,29 @@ impl Forwarder {
         key: FlowKey,
         flags: Flags,
     ) -> Result<(), DropReason> {
-        let owner = self.flows.peek(&key).map(|flow| flow.owner);
+        let held = self.flows.peek(&key).map(|flow| (flow.owner, flow.proved));
+        let proved = flags.contains(Flags::PATH);
         let ends = flags.contains(Flags::RELEASE);
 
         if flags.contains(Flags::NO_SESSION) {
-            if owner.is_some_and(|owner| owner != source) {
+            if held.is_some_and(|(owner, _)| owner != source) {
                 return Err(DropReason::NotOwner);
             }
             self.release(&key);
             return Err(DropReason::NoSession);
         }
-        match owner {
-            Some(owner) if owner == source => {
-                self.flows.touch(now.elapsed, &key);
+        match held {
+            Some((owner, _)) if owner == source => {
+                if let Some(flow) = self.flows.touch(now.elapsed, &key) {
+                    flow.proved |= proved;
+                }
             }
-            Some(_) => {
-                if ends || !flags.contains(Flags::CONFIRM | Flags::PATH) {
+            Some((_, held_proved)) => {
+                let better = flags.contains(Flags::CONFIRM) && (proved || !held_proved);
+                if ends || !better {
                     return Err(DropReason::NotOwner);
                 }
-                let moved = self.flow(now, key, source)?;
+                let moved = self.flow(now, key, source, proved)?;
                 if let Some(flow) = self.flows.touch(now.elapsed, &key) {
                     *flow = moved;
                 }
@@ -283,7 +288,7 @@ impl Forwarder {
             }
             None if !flags.contains(Flags::CONFIRM) => return Err(DropReason::NoFlow),
             None if ends => {}
-            None => self.create(now, key, source)?,
+            None => self.create(now, key, source, proved)?,
         }
         if ends {
             self.release(&key);
@@ -291,8 +296,14 @@ impl Forwarder {
         Ok(())
     }
 
-    fn create(&mut self, now: Now, key: FlowKey, owner: SocketAddr) -> Result<(), DropReason> {
-        let flow = self.flow(now, key, owner)?;
+    fn create(
+        &mut self,
+        now: Now,
+        key: FlowKey,
+        owner: SocketAddr,
+        proved: bool,
+    ) -> Result<(), DropReason> {
+        let flow = self.flow(now, key, owner, proved)?;
         match self.flows.insert(now.elapsed, key, flow) {
             Inserted::Free => self.counters.flows_created.add(1),
             Inserted::Evicted => {
@@ -305,12 +316,19 @@ impl Forwarder {
         Ok(())
     }
 
-    fn flow(&mut self, now: Now, key: FlowKey, owner: SocketAddr) -> Result<Flow, DropReason> {
+    fn flow(
+        &mut self,
+        now: Now,
+        key: FlowKey,
+        owner: SocketAddr,
+        proved: bool,
+    ) -> Result<Flow, DropReason> {
         let header = self.seal_up(now, key, owner)?;
         Ok(Flow {
             owner,
             header,
             tick: hop::tick_at(now.unix_seconds),
+            proved,
         })
     }
 

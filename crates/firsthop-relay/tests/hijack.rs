@@ -35,6 +35,21 @@ fn a_confirm_of_another_owner_neither_moves_the_flow_nor_is_delivered() {
 }
 
 #[test]
+fn an_address_that_proved_nothing_pins_no_flow() {
+    let mut scene = Scene::new();
+    // Somebody with a session of their own spoofs the client's address before the client calls.
+    assert!(scene.answer(other_owner(), client(), Flags::CONFIRM, &binding_success()));
+    assert_eq!(scene.routed(client(), &rtp()), Ok(other_owner()));
+    // The client's own check moves the flow, so that its answer can prove the path.
+    assert!(scene.answer(owner(), client(), Flags::CONFIRM, &binding_success()));
+    assert_eq!(scene.routed(client(), &binding_success()), Ok(owner()));
+    let proof = Flags::CONFIRM | Flags::PATH;
+    assert!(scene.answer(owner(), client(), proof, &rtp()));
+    assert!(!scene.answer(other_owner(), client(), Flags::CONFIRM, &binding_success()));
+    assert_eq!(scene.routed(client(), &rtp()), Ok(owner()));
+}
+
+#[test]
 fn another_owner_cannot_end_a_flow() {
     let mut scene = Scene::new();
     scene.establish(client(), owner());
