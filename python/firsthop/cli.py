@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 import yaml
 from rich.console import Console
+from rich.text import Text
 
 from firsthop import __version__, runner
 from firsthop.config import KEY_BYTES, Settings, load
@@ -90,7 +91,8 @@ def main() -> None:
     try:
         app()
     except FirsthopError as error:
-        Console(stderr=True, highlight=False).print(f"[red]firsthop:[/red] {error}", markup=True)
+        prefix, message = Text("firsthop: ", style="red"), Text(str(error))
+        Console(stderr=True, highlight=False).print(prefix + message, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -255,7 +255,9 @@ def _refuse_unknown(settings: Settings, environment: Mapping[str, str]) -> None:
 
 def _first_problem(error: ValidationError) -> ConfigError:
     problem: Mapping[str, Any] = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"]) or "settings"
+    # pydantic marks a mapping's own key as "[key]".
+    parts = [str(part) for part in problem["loc"] if part != "[key]"]
+    key = ".".join(parts) or "settings"
     if problem["type"] == "extra_forbidden":
         return ConfigError(key, "no such setting")
     message = problem["msg"].removeprefix("Value error, ")

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from firsthop.backends.base import Backend
 from firsthop.backends.function import Agent, FunctionBackend
-from firsthop.config import KEY_BYTES, Settings, load
+from firsthop.config import ENVIRONMENT_PREFIX, KEY_BYTES, Settings, load
 from firsthop.errors import FirsthopError
 from firsthop.relay.service import RelayService
 from firsthop.telemetry import logs
@@ -94,7 +94,7 @@ async def serve_transceiver(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _running_relay(relay: RelayService) -> AsyncIterator[None]:
-    with _named_problem("relay"):
+    with _explained("relay.listen"):
         relay.start()
     try:
         yield
@@ -104,7 +104,7 @@ async def _running_relay(relay: RelayService) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _running_transceiver(transceiver: TransceiverService) -> AsyncIterator[None]:
-    with _named_problem("transceiver"):
+    with _explained("transceiver.listen"):
         await transceiver.start()
     try:
         yield
@@ -113,27 +113,26 @@ async def _running_transceiver(transceiver: TransceiverService) -> AsyncIterator
 
 
 @contextlib.contextmanager
-def _named_problem(part: str) -> Iterator[None]:
+def _explained(setting: str) -> Iterator[None]:
     """Turn what the system refused into a line that says how to go on."""
     try:
         yield
     except OSError as error:
-        raise StartError(f"{part}: {error.strerror or error}. {_way_out(error, part)}") from None
+        reason = (error.strerror or str(error)).partition(" (os error")[0]
+        raise StartError(f"{setting}: {reason}. {_way_out(error, setting)}") from None
 
 
 def _way_out(error: OSError, setting: str) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return (
-                f"Stop whoever listens there, or choose another address ({setting} in the "
-                "settings; see `firsthop settings`)."
-            )
+            variable = ENVIRONMENT_PREFIX + setting.upper().replace(".", "__")
+            return f"Stop who listens there, or choose another address with {variable}."
         case errno.EACCES | errno.EPERM:
             return "Ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one."
         case errno.EADDRNOTAVAIL:
             return "This machine has no such address; `ip address` lists what it has."
         case _:
-            return "See docs/operations.md."
+            return "`firsthop settings` shows what is in effect."
 
 
 async def _serve_http(
@@ -156,16 +155,23 @@ async def _serve_http(
         timeout_keep_alive=5,
         server_header=False,
     )
-    try:
-        # Bound here, so that a port that is taken is our error and not uvicorn's exit.
-        bound = config.bind_socket()
-    except SystemExit:
-        raise StartError(
-            f"{setting}: {address} cannot be bound: it is in use, or not ours. "
-            f"Stop whoever listens there, or choose another address ({setting})."
-        ) from None
+    # Bound here, so that a port that is taken is our error and not uvicorn's exit.
+    with _explained(setting):
+        bound = _bind(host.strip("[]"), int(port))
     server = _Server(config, lambda: _announce(rows, next_step))
     await server.serve(sockets=[bound])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise OSError(error.errno, f"TCP {host}:{port}: {error.strerror}") from None
+    return bound
 
 
 class _Server(uvicorn.Server):

@@ -165,7 +165,9 @@ impl PyEngine {
             hop_key_id: self::hop_key_id(hop_key_id)?,
             max_sessions,
         };
-        let engine = py.detach(|| Engine::start(config)).map_err(os_error)?;
+        let engine = py
+            .detach(|| Engine::start(config))
+            .map_err(|error| os_error(py, error))?;
         Ok(Self {
             engine: Mutex::new(Some(Arc::new(engine))),
         })

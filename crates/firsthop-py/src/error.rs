@@ -3,7 +3,9 @@
 use firsthop_engine::{EngineError, MailboxFull};
 use firsthop_wire::token::TokenError;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
-use pyo3::{PyErr, import_exception};
+use pyo3::import_exception;
+use pyo3::prelude::*;
+use std::io::ErrorKind;
 
 mod python {
     use super::import_exception;
@@ -37,10 +39,21 @@ pub(crate) fn token_error(error: TokenError) -> PyErr {
     })
 }
 
-pub(crate) fn os_error(error: std::io::Error) -> PyErr {
-    let message = error.to_string();
-    match error.raw_os_error() {
-        Some(code) => PyOSError::new_err((code, message)),
-        None => PyErr::from(error),
+/// An I/O error as Python's `OSError`, with the errno that callers act on.
+pub(crate) fn os_error(py: Python<'_>, error: std::io::Error) -> PyErr {
+    // An error that got the address added to its message has a kind, but no number any more.
+    let name = match error.kind() {
+        ErrorKind::AddrInUse => "EADDRINUSE",
+        ErrorKind::AddrNotAvailable => "EADDRNOTAVAIL",
+        ErrorKind::PermissionDenied => "EACCES",
+        ErrorKind::InvalidInput => "EINVAL",
+        _ => "EIO",
+    };
+    let number = py
+        .import("errno")
+        .and_then(|errno| errno.getattr(name)?.extract::<i32>());
+    match number {
+        Ok(number) => PyOSError::new_err((number, error.to_string())),
+        Err(error) => error,
     }
 }

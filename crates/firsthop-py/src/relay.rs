@@ -65,7 +65,9 @@ impl PyRelay {
             hop_key_id: self::hop_key_id(hop_key_id)?,
             clusters: clusters.iter().map(cluster).collect::<PyResult<_>>()?,
         };
-        let relay = py.detach(|| Relay::start(config)).map_err(os_error)?;
+        let relay = py
+            .detach(|| Relay::start(config))
+            .map_err(|error| os_error(py, error))?;
         Ok(Self {
             relay: Mutex::new(Some(relay)),
         })
