@@ -21,6 +21,8 @@ pub enum DropReason {
     Unproved,
     /// A data channel message that is not UTF-8 text.
     NotText,
+    /// A message for a data channel that is not open, or that has too much waiting already.
+    NotSent,
     /// Speech beyond what may wait in a session.
     PlayoutFull,
     /// An event that nobody fetched in time.
@@ -31,7 +33,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::NotFromRelay,
         Self::HopUnknownKey,
@@ -40,6 +42,7 @@ impl DropReason {
         Self::UnknownSession,
         Self::Unproved,
         Self::NotText,
+        Self::NotSent,
         Self::PlayoutFull,
         Self::EventsFull,
         Self::SendFailed,
@@ -57,6 +60,7 @@ impl DropReason {
             Self::UnknownSession => "unknown_session",
             Self::Unproved => "unproved",
             Self::NotText => "not_text",
+            Self::NotSent => "not_sent",
             Self::PlayoutFull => "playout_full",
             Self::EventsFull => "events_full",
             Self::SendFailed => "send_failed",

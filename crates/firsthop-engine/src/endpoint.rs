@@ -164,6 +164,7 @@ impl Loop {
         let mut output = Output::default();
         let mut open = true;
         let mut last_word = None;
+        let mut more = false;
         loop {
             let now = clock();
             let done = match last_word {
@@ -173,10 +174,14 @@ impl Loop {
             if done {
                 return;
             }
-            let wait = self.shard.deadline().map_or(IDLE, |due| due - now.instant);
+            let due = self.shard.deadline();
+            let wait = match due.map_or(IDLE, |due| due - now.instant) {
+                _ if more => Duration::ZERO,
+                wait => wait.min(IDLE),
+            };
             // An interrupted poll is a poll that saw nothing.
-            let _ = self.poll.poll(&mut events, Some(wait.min(IDLE)));
-            self.read(&mut buffers, &mut output);
+            let _ = self.poll.poll(&mut events, Some(wait));
+            more = self.read(&mut buffers, &mut output);
             let now = clock();
             while open {
                 match self.mailbox.try_recv() {
@@ -198,8 +203,8 @@ impl Loop {
     }
 
     /// Reads what has arrived. Readiness is edge-triggered, so it reads until the socket is dry,
-    /// or has itself called again.
-    fn read(&mut self, buffers: &mut [[u8; RECEIVE_BYTES]], output: &mut Output) {
+    /// or returns true: then it wants to be called again, with no wait in between.
+    fn read(&mut self, buffers: &mut [[u8; RECEIVE_BYTES]], output: &mut Output) -> bool {
         for _ in 0..MAX_BATCHES {
             let mut metas = [RecvMeta::default(); BATCH_SIZE];
             let mut slices: Vec<_> = buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
@@ -207,7 +212,7 @@ impl Loop {
             let received = socket.try_io(|| state.recv((&*socket).into(), &mut slices, &mut metas));
             let count = match received {
                 Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // An ICMP error of an earlier send: nothing was received, more may wait.
                 Err(_) => continue,
             };
@@ -220,6 +225,7 @@ impl Loop {
             }
             self.write(output);
         }
+        true
     }
 
     fn write(&mut self, output: &mut Output) {

@@ -114,6 +114,15 @@ impl Listener {
         self.advance(now);
     }
 
+    /// Starts over with a stream that has other sequence numbers and another clock. What waited
+    /// of the old one is played first; the position goes on.
+    pub fn restart(&mut self) {
+        while let Some((_, packet)) = self.waiting.pop_first() {
+            self.decode(&packet);
+        }
+        self.next_sequence = None;
+    }
+
     /// Does what is due: gives up on missing packets, makes up silence.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
@@ -365,6 +374,24 @@ mod tests {
         assert_eq!(drain(&mut listener).len(), 320 + 1600 + 320);
         listener.push(now, 2, u64::from(u32::MAX), packets[2].clone());
         assert_eq!(drain(&mut listener).len(), samples(RATE, MAX_SILENCE) + 320);
+    }
+
+    #[test]
+    fn another_stream_with_lower_numbers_is_heard_at_once() {
+        let mut listener = Listener::new(RATE, FRAME).unwrap();
+        let now = Instant::now();
+        let packets = tone(6);
+        for n in [0, 1, 3] {
+            listener.push(now, 5000 + n as u64, n as u64 * 960, packets[n].clone());
+        }
+        assert_eq!(drain(&mut listener).len(), 2 * 320);
+        listener.restart();
+        for n in [0, 1, 2] {
+            listener.push(now, n as u64, n as u64 * 960, packets[n].clone());
+        }
+        // The lost packet, the one that waited behind it, and the new stream.
+        assert_eq!(drain(&mut listener).len(), 5 * 320);
+        assert_eq!(listener.stats().late_packets, 0);
     }
 
     #[test]

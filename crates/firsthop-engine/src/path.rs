@@ -2,12 +2,13 @@
 //!
 //! Invariant *own the path*: STUN goes where the ICE agent says; everything else goes to the
 //! active address, which is the latest that was nominated (authenticated USE-CANDIDATE) and has
-//! answered a check of ours. Before an address has answered, it is sent at most
+//! answered a check of ours, whichever came second. Before an address has answered, it is sent at most
 //! [`UNPROVED_FACTOR`] times the bytes it sent (decision 0003), and what it sends besides STUN is
 //! parked.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use firsthop_wire::stun::TransactionId;
 
@@ -48,12 +49,18 @@ const UNPROVED_FACTOR: usize = 3;
 const MAX_PATHS: usize = 8;
 /// Transactions watched per session, each way.
 const MAX_TRANSACTIONS: usize = 16;
+/// Addresses that a session lets its ICE agent confirm: so many at once, and one more per
+/// interval. The agent forgets none, and whoever copied a binding request can send it from
+/// anywhere.
+const CONFIRMED_AT_ONCE: u64 = 16;
+const CONFIRMED_INTERVAL: Duration = Duration::from_secs(10);
 /// Packets parked per address: a DTLS ClientHello of two datagrams, and some.
 const MAX_PARKED: usize = 6;
 
 struct Path {
     route: Route,
     standing: Standing,
+    nominated: bool,
     received_bytes: usize,
     sent_bytes: usize,
     parked: Vec<Vec<u8>>,
@@ -67,33 +74,52 @@ struct Request {
 }
 
 /// The paths of one session.
-#[derive(Default)]
 pub struct Paths {
     paths: Vec<Path>,
     active: Option<SocketAddr>,
-    nominated: Option<SocketAddr>,
+    since: Instant,
+    confirmed: u64,
     requests: VecDeque<Request>,
     checks: VecDeque<(TransactionId, SocketAddr)>,
 }
 
 impl Paths {
-    /// Notes a received datagram, of whatever kind.
-    pub fn received(&mut self, route: Route, bytes: usize) {
-        match self.find(route.client) {
-            Some(path) => path.received_bytes += bytes,
-            None => {
-                if self.paths.len() == MAX_PATHS {
-                    self.forget_one();
-                }
-                self.paths.push(Path {
-                    route,
-                    standing: Standing::Seen,
-                    received_bytes: bytes,
-                    sent_bytes: 0,
-                    parked: Vec::new(),
-                });
-            }
+    /// No paths yet, at `now`.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            paths: Vec::new(),
+            active: None,
+            since: now,
+            confirmed: 0,
+            requests: VecDeque::new(),
+            checks: VecDeque::new(),
         }
+    }
+
+    /// Notes a received datagram, of whatever kind. Returns the address that was forgotten for it.
+    pub fn received(&mut self, route: Route, bytes: usize) -> Option<SocketAddr> {
+        if let Some(path) = self.find(route.client) {
+            path.received_bytes += bytes;
+            return None;
+        }
+        let forgotten = (self.paths.len() == MAX_PATHS).then(|| self.forget_one());
+        self.paths.push(Path {
+            route,
+            standing: Standing::Seen,
+            nominated: false,
+            received_bytes: bytes,
+            sent_bytes: 0,
+            parked: Vec::new(),
+        });
+        forgotten.flatten()
+    }
+
+    /// Whether the ICE agent may see a binding request from `client`.
+    pub fn admits(&self, now: Instant, client: SocketAddr) -> bool {
+        let intervals = (now - self.since).as_secs() / CONFIRMED_INTERVAL.as_secs();
+        self.standing(client) >= Some(Standing::Confirmed)
+            || self.confirmed < CONFIRMED_AT_ONCE + intervals
     }
 
     /// Notes a binding request before the ICE agent gets it.
@@ -106,27 +132,28 @@ impl Paths {
         });
     }
 
-    /// Notes that the ICE agent answered a request with success: it was authenticated.
+    /// Notes that the ICE agent answered a request of `client` with success: it was authenticated.
     ///
-    /// Returns the client's address when it is confirmed for the first time.
-    pub fn answered(&mut self, transaction: TransactionId) -> Option<SocketAddr> {
-        let index = self
-            .requests
-            .iter()
-            .position(|r| r.transaction == transaction)?;
-        let request = self.requests.remove(index)?;
-        let client = request.route.client;
-        let path = self.find(client)?;
+    /// True when this confirms the address for the first time.
+    pub fn answered(&mut self, transaction: TransactionId, client: SocketAddr) -> bool {
+        let asked = |r: &Request| r.transaction == transaction && r.route.client == client;
+        let request = self.requests.iter().rposition(asked);
+        let Some(request) = request.and_then(|index| self.requests.remove(index)) else {
+            return false;
+        };
+        let Some(path) = self.find(client) else {
+            return false;
+        };
         path.route = request.route;
+        path.nominated |= request.use_candidate;
         let first = path.standing == Standing::Seen;
         if first {
             path.standing = Standing::Confirmed;
+            self.confirmed += 1;
+        } else if path.standing == Standing::Proved && request.use_candidate {
+            self.active = Some(client);
         }
-        if request.use_candidate {
-            self.nominated = Some(client);
-            self.activate();
-        }
-        first.then_some(client)
+        first
     }
 
     /// Notes a check that the ICE agent sends.
@@ -151,7 +178,9 @@ impl Paths {
         }
         path.standing = Standing::Proved;
         let packets = std::mem::take(&mut path.parked);
-        self.activate();
+        if path.nominated {
+            self.active = Some(route.client);
+        }
         Some(Parked {
             client: route.client,
             packets,
@@ -220,28 +249,12 @@ impl Paths {
             .find(|path| path.route.client == client)
     }
 
-    fn activate(&mut self) {
-        if let Some(client) = self.nominated
-            && self.standing(client) == Some(Standing::Proved)
-        {
-            self.active = Some(client);
-        }
-    }
-
-    /// Forgets the oldest address that is neither active nor nominated, the least proved first.
-    fn forget_one(&mut self) {
-        let spare = |path: &Path| {
-            Some(path.route.client) != self.active && Some(path.route.client) != self.nominated
-        };
-        let candidates = self
-            .paths
-            .iter()
-            .enumerate()
-            .filter(|(_, path)| spare(path));
-        let worst = candidates.min_by_key(|(index, path)| (path.standing, *index));
-        if let Some((index, _)) = worst {
-            self.paths.remove(index);
-        }
+    /// Forgets the oldest address that is not active, the least proved first.
+    fn forget_one(&mut self) -> Option<SocketAddr> {
+        let candidates = self.paths.iter().enumerate();
+        let spare = candidates.filter(|(_, path)| Some(path.route.client) != self.active);
+        let (index, _) = spare.min_by_key(|(index, path)| (path.standing, *index))?;
+        Some(self.paths.remove(index).route.client)
     }
 }
 
@@ -272,10 +285,10 @@ mod tests {
 
     #[test]
     fn an_address_is_active_only_when_nominated_and_proved() {
-        let mut paths = Paths::default();
+        let mut paths = Paths::new(Instant::now());
         paths.received(route(1), 100);
         paths.request([1; 12], route(1), true);
-        assert_eq!(paths.answered([1; 12]), Some(route(1).client));
+        assert!(paths.answered([1; 12], route(1).client));
         assert_eq!(paths.active(), None, "nominated, but it proved nothing");
         paths.check([2; 12], route(1).client);
         assert!(
@@ -292,11 +305,11 @@ mod tests {
 
     #[test]
     fn a_replayed_request_from_elsewhere_moves_nothing() {
-        let mut paths = Paths::default();
+        let mut paths = Paths::new(Instant::now());
         for (port, transaction) in [(1, [1; 12]), (2, [2; 12])] {
             paths.received(route(port), 100);
             paths.request(transaction, route(port), true);
-            paths.answered(transaction);
+            paths.answered(transaction, route(port).client);
             if port == 1 {
                 paths.check([9; 12], route(1).client);
                 paths.check_answered([9; 12], route(1));
@@ -307,7 +320,7 @@ mod tests {
 
     #[test]
     fn an_unproved_address_gets_three_times_what_it_sent() {
-        let mut paths = Paths::default();
+        let mut paths = Paths::new(Instant::now());
         paths.received(route(1), 100);
         assert!(paths.spend(route(1).client, 300).is_some());
         assert!(paths.spend(route(1).client, 1).is_none());
@@ -318,10 +331,10 @@ mod tests {
 
     #[test]
     fn parked_packets_come_back_once_in_order() {
-        let mut paths = Paths::default();
+        let mut paths = Paths::new(Instant::now());
         paths.received(route(1), 100);
         paths.request([1; 12], route(1), false);
-        paths.answered([1; 12]);
+        paths.answered([1; 12], route(1).client);
         for byte in 0..10 {
             assert_eq!(
                 paths.park(route(1).client, &[byte]),
@@ -336,10 +349,10 @@ mod tests {
 
     #[test]
     fn a_flood_of_addresses_never_pushes_out_the_active_one() {
-        let mut paths = Paths::default();
+        let mut paths = Paths::new(Instant::now());
         paths.received(route(1), 100);
         paths.request([1; 12], route(1), true);
-        paths.answered([1; 12]);
+        paths.answered([1; 12], route(1).client);
         paths.check([2; 12], route(1).client);
         paths.check_answered([2; 12], route(1));
         for port in 2..1000 {

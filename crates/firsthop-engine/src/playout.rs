@@ -187,9 +187,8 @@ impl Playout {
         let behind = (now - due).as_millis() / TICK.as_millis();
         if behind > u128::from(MAX_CATCH_UP) {
             self.ticks += behind as u32;
-        } else {
-            self.ticks += 1;
         }
+        self.ticks += 1;
         let rtp_time = (self.ticks - 1).wrapping_mul(TICK_RTP);
         self.next_tick = self.first_tick.map(|first| first + TICK * self.ticks);
 

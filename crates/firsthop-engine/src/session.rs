@@ -17,8 +17,8 @@ use str0m::config::{DtlsCert, DtlsVersion};
 use str0m::ice::IceCreds;
 use str0m::media::{MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{Extension, ExtensionMap, RtpWrite, SeqNo};
-use str0m::{Candidate, IceConnectionState, Input, Output, Rtc, RtcConfig};
+use str0m::rtp::{Extension, ExtensionMap, RtpWrite, SeqNo, Ssrc};
+use str0m::{Candidate, IceConnectionState, Input, Output, Rtc, RtcConfig, RtcError};
 
 use crate::event::{CloseReason, Event, SessionId, UtteranceId};
 use crate::listen::Listener;
@@ -36,6 +36,8 @@ const CLOSING: Duration = Duration::from_millis(200);
 const MTU: usize = 1200;
 /// Largest data channel message that a client may send, in bytes.
 const MAX_MESSAGE: u32 = 256 * 1024;
+/// Messages that the client has not acknowledged, in bytes: minutes of events. More is lost.
+const MAX_UNACKNOWLEDGED: usize = 1 << 20;
 /// Outputs of one drain, far above what a mutation causes: beyond, the stack is going in circles.
 const MAX_OUTPUTS: usize = 10_000;
 
@@ -73,6 +75,8 @@ pub struct Outbox {
     pub events: Vec<Event>,
     /// Addresses whose standing rose: the shard maps them to the session.
     pub addresses: Vec<(SocketAddr, Standing)>,
+    /// Addresses that the session keeps no more.
+    pub forgotten: Vec<SocketAddr>,
 }
 
 /// One datagram for a client.
@@ -95,6 +99,8 @@ pub struct SessionCounts {
     pub unproved: u64,
     /// Data channel messages that are not UTF-8 text.
     pub not_text: u64,
+    /// Messages for a data channel that could not take them.
+    pub not_sent: u64,
 }
 
 enum State {
@@ -130,6 +136,8 @@ pub struct Session {
     voice: Option<Voice>,
     channel: Option<ChannelId>,
     listener: Listener,
+    /// The stream that the listener is on: each has its own sequence numbers and clock.
+    heard: Option<Ssrc>,
     /// Made when there is something to say: an encoder is the largest thing a session owns.
     playout: Option<Playout>,
     /// Set when SRTP let a packet through: it came from the client, by whatever relay.
@@ -197,11 +205,12 @@ impl Session {
                 deadline: now + SETUP_DEADLINE,
             },
             rtc_deadline: now,
-            paths: Paths::default(),
+            paths: Paths::new(now),
             audio: config.audio,
             voice: None,
             channel: None,
             listener: Listener::new(config.audio.rate, config.audio.frame).map_err(opus)?,
+            heard: None,
             playout: None,
             authenticated: false,
             counts: SessionCounts::default(),
@@ -227,7 +236,15 @@ impl Session {
         matches!(self.state, State::Closed)
     }
 
-    /// All client addresses that the session has kept.
+    fn is_connected(&self) -> bool {
+        matches!(self.state, State::Connected { .. })
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.state, State::Closing { .. } | State::Closed)
+    }
+
+    /// All client addresses that the session keeps.
     pub fn clients(&self) -> impl Iterator<Item = SocketAddr> {
         self.paths.clients()
     }
@@ -240,7 +257,8 @@ impl Session {
             State::Connected { consent_lost } => consent_lost.map(|since| since + CONSENT_GRACE),
             State::Closed => None,
         };
-        let playout = self.playout.as_ref().and_then(Playout::deadline);
+        let playout = self.playout.as_ref().filter(|_| self.is_connected());
+        let playout = playout.and_then(Playout::deadline);
         [state, playout, self.listener.deadline()]
             .into_iter()
             .flatten()
@@ -249,7 +267,8 @@ impl Session {
 
     /// Takes a datagram that the demultiplexer assigned to this session.
     pub fn receive(&mut self, now: Instant, route: Route, packet: &[u8], out: &mut Outbox) {
-        self.paths.received(route, packet.len());
+        out.forgotten
+            .extend(self.paths.received(route, packet.len()));
         match demux::kind(packet) {
             Some(Kind::Stun) => self.receive_stun(now, route, packet, out),
             Some(Kind::Dtls | Kind::Rtp) => match self.paths.standing(route.client) {
@@ -278,14 +297,18 @@ impl Session {
             _ => {}
         }
         if self.rtc_deadline <= now {
-            self.input(now, Input::Timeout(now), out);
+            self.pass_time(now, out);
+        }
+        if self.is_closed() {
+            return;
         }
         self.listener.handle_timeout(now);
         self.hand_over_audio(out);
         self.speak(now, out);
     }
 
-    /// Says `pcm` as (the next part of) `utterance`.
+    /// Says `pcm` as (the next part of) `utterance`. What is said before the client is connected
+    /// waits for it; what is said to a session that closes is ignored.
     ///
     /// # Errors
     /// [`QueueFull`] when too much already waits.
@@ -297,6 +320,9 @@ impl Session {
         complete: bool,
         out: &mut Outbox,
     ) -> Result<(), QueueFull> {
+        if self.is_closing() {
+            return Ok(());
+        }
         if self.playout.is_none() {
             match Playout::new(self.audio.rate, self.audio.encoding) {
                 Ok(playout) => self.playout = Some(playout),
@@ -321,31 +347,32 @@ impl Session {
         self.speak(now, out);
     }
 
-    /// Sends one text message on the client's data channel, if it is open.
+    /// Sends one text message on the client's data channel. It is lost, and counted, while the
+    /// channel is not open, and when the client has stopped taking messages.
     pub fn send(&mut self, now: Instant, text: &str, out: &mut Outbox) {
-        let Some(mut channel) = self.channel.and_then(|id| self.rtc.channel(id)) else {
-            return;
-        };
-        let written = channel.write(false, text.as_bytes());
-        if written.is_err() {
-            return self.close(now, CloseReason::ProtocolError, out);
+        let channel = self.channel.and_then(|id| self.rtc.channel(id));
+        let written = channel.map(|mut channel| channel.write(false, text.as_bytes()));
+        if !matches!(written, Some(Ok(true))) {
+            self.counts.not_sent += 1;
         }
         self.drain(now, out);
     }
 
     /// Ends the session: the client is told, the relay forgets its flows.
     pub fn close(&mut self, now: Instant, reason: CloseReason, out: &mut Outbox) {
-        if matches!(self.state, State::Closing { .. } | State::Closed) {
+        if self.is_closing() {
             return;
         }
-        self.state = State::Closing {
-            reason,
-            deadline: now + CLOSING,
-        };
+        self.start_closing(now, reason, out);
         if self.rtc.close().is_err() {
             return self.finish(reason, out);
         }
         self.drain(now, out);
+    }
+
+    /// Ends the session without a further word from its stack, which has panicked.
+    pub fn abandon(&mut self, out: &mut Outbox) {
+        self.finish(CloseReason::InternalError, out);
     }
 
     /// The counts since the last call.
@@ -359,6 +386,10 @@ impl Session {
             return;
         };
         if binding.class == Class::BindingRequest {
+            if !self.paths.admits(now, route.client) {
+                self.counts.unproved += 1;
+                return;
+            }
             self.paths
                 .request(binding.transaction, route, binding.use_candidate);
         }
@@ -390,14 +421,19 @@ impl Session {
             return;
         };
         self.authenticated = false;
-        self.input(now, Input::Receive(now, receive), out);
+        // A datagram that the stack refuses is dropped, as DTLS has it (RFC 9147 §4.5.2): anyone
+        // who spoofs the client's address can send one. What is fatal shows in what follows.
+        if self.rtc.handle_input(Input::Receive(now, receive)).is_err() {
+            self.counts.malformed += 1;
+        }
+        self.drain(now, out);
         if self.authenticated {
             self.paths.move_to(route);
         }
     }
 
-    fn input(&mut self, now: Instant, input: Input<'_>, out: &mut Outbox) {
-        if self.rtc.handle_input(input).is_err() {
+    fn pass_time(&mut self, now: Instant, out: &mut Outbox) {
+        if self.rtc.handle_input(Input::Timeout(now)).is_err() {
             return self.close(now, CloseReason::ProtocolError, out);
         }
         self.drain(now, out);
@@ -420,6 +456,8 @@ impl Session {
                     self.transmit(transmit.destination, Vec::from(transmit.contents), out);
                 }
                 Ok(Output::Event(event)) => self.handle(now, event, out),
+                // Of SCTP only the closing fails: the client left while its channel was not up yet.
+                Err(RtcError::Sctp(_)) => return self.finish(CloseReason::ClientClosed, out),
                 Err(_) => return self.finish(CloseReason::ProtocolError, out),
             }
         }
@@ -429,16 +467,17 @@ impl Session {
     fn transmit(&mut self, destination: SocketAddr, packet: Vec<u8>, out: &mut Outbox) {
         let mut client = destination;
         if demux::kind(&packet) == Some(Kind::Stun) {
-            if let Ok(binding) = Binding::parse(&packet) {
-                match binding.class {
-                    Class::BindingSuccess => {
-                        if let Some(client) = self.paths.answered(binding.transaction) {
-                            out.addresses.push((client, Standing::Confirmed));
-                        }
-                    }
-                    Class::BindingRequest => self.paths.check(binding.transaction, client),
-                    _ => {}
+            let binding = Binding::parse(&packet).ok();
+            match binding.map(|binding| (binding.class, binding.transaction)) {
+                Some((Class::BindingRequest, transaction)) => {
+                    self.paths.check(transaction, client);
                 }
+                Some((Class::BindingSuccess, transaction)) => {
+                    let confirmed = self.paths.answered(transaction, client);
+                    let address = (client, Standing::Confirmed);
+                    out.addresses.extend(confirmed.then_some(address));
+                }
+                _ => {}
             }
         } else if let Some(active) = self.paths.active() {
             client = active;
@@ -457,7 +496,7 @@ impl Session {
 
     fn handle(&mut self, now: Instant, event: str0m::Event, out: &mut Outbox) {
         match event {
-            str0m::Event::Connected => {
+            str0m::Event::Connected if matches!(self.state, State::SettingUp { .. }) => {
                 self.state = State::Connected { consent_lost: None };
                 out.events.push(Event::Connected { session: self.id });
             }
@@ -474,20 +513,21 @@ impl Session {
                 let voice = self.voice.as_ref();
                 let opus = voice.is_some_and(|v| v.payload_type == packet.header.payload_type);
                 if opus && !packet.payload.is_empty() {
+                    if self.heard.replace(packet.header.ssrc) != Some(packet.header.ssrc) {
+                        self.listener.restart();
+                    }
                     let (sequence, time) = (*packet.seq_no, packet.time.numer());
                     self.listener.push(now, sequence, time, packet.payload);
                     self.hand_over_audio(out);
                 }
             }
-            str0m::Event::ChannelOpen(id, label) => {
-                // One channel per session: the first that opens.
-                if self.channel.is_none() {
-                    self.channel = Some(id);
-                    out.events.push(Event::ChannelOpen {
-                        session: self.id,
-                        label,
-                    });
-                }
+            // One channel per session: the first that opens.
+            str0m::Event::ChannelOpen(id, label) if self.channel.is_none() => {
+                self.channel = Some(id);
+                out.events.push(Event::ChannelOpen {
+                    session: self.id,
+                    label,
+                });
             }
             str0m::Event::ChannelData(data) if Some(data.id) == self.channel => {
                 match String::from_utf8(data.data) {
@@ -499,11 +539,8 @@ impl Session {
                 }
             }
             str0m::Event::ChannelClose(id) if Some(id) == self.channel => self.channel = None,
-            str0m::Event::Closed => {
-                if !matches!(self.state, State::Closing { .. } | State::Closed) {
-                    let (reason, deadline) = (CloseReason::ClientClosed, now + CLOSING);
-                    self.state = State::Closing { reason, deadline };
-                }
+            str0m::Event::Closed if !self.is_closing() => {
+                self.start_closing(now, CloseReason::ClientClosed, out);
             }
             _ => {}
         }
@@ -537,7 +574,9 @@ impl Session {
 
     /// Sends the packets that are due, and reports what became of the utterances.
     fn speak(&mut self, now: Instant, out: &mut Outbox) {
-        while let Some(playout) = &mut self.playout {
+        while self.is_connected()
+            && let Some(playout) = &mut self.playout
+        {
             match playout.tick(now) {
                 Ok(Some(packet)) => {
                     if let Some(voice) = &mut self.voice {
@@ -554,12 +593,18 @@ impl Session {
                             stream.write_rtp(write.marker(marker));
                         }
                     }
-                    self.drain(now, out);
+                    // The stack sends what was written when time passes, be it none.
+                    self.pass_time(now, out);
                 }
                 Ok(None) => break,
                 Err(_) => return self.close(now, CloseReason::InternalError, out),
             }
         }
+        self.report(out);
+    }
+
+    /// Tells what became of the utterances.
+    fn report(&mut self, out: &mut Outbox) {
         let session = self.id;
         while let Some(progress) = self.playout.as_mut().and_then(Playout::poll_progress) {
             out.events.push(match progress {
@@ -578,11 +623,31 @@ impl Session {
         }
     }
 
+    /// Nothing is said any more: the owner hears how far the agent came.
+    fn start_closing(&mut self, now: Instant, reason: CloseReason, out: &mut Outbox) {
+        let deadline = now + CLOSING;
+        self.state = State::Closing { reason, deadline };
+        self.silence(out);
+    }
+
+    fn silence(&mut self, out: &mut Outbox) {
+        if let Some(playout) = &mut self.playout {
+            playout.flush();
+        }
+        self.report(out);
+        self.playout = None;
+    }
+
     /// The last step: the relay forgets, the owner hears.
     fn finish(&mut self, reason: CloseReason, out: &mut Outbox) {
         if self.is_closed() {
             return;
         }
+        let reason = match self.state {
+            State::Closing { reason, .. } => reason,
+            _ => reason,
+        };
+        self.silence(out);
         self.state = State::Closed;
         for (route, standing) in self.paths.confirmed() {
             let flags = flags(standing) | Flags::RELEASE;
@@ -622,6 +687,7 @@ fn rtc_config(credentials: IceCreds, certificate: DtlsCert) -> RtcConfig {
         .set_rtp_mode(true)
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
         .set_sctp_max_message_size(MAX_MESSAGE)
+        .set_sctp_max_buffered_amount(MAX_UNACKNOWLEDGED)
         .set_mtu(MTU..=usize::MAX)
 }
 

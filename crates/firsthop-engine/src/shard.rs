@@ -3,16 +3,17 @@
 //! Datagrams come in with their source, datagrams go out with their destination; the socket is
 //! [`crate::endpoint`]'s. Invariants kept here: *an address belongs to the session that it was
 //! confirmed for, and moves only to one for which it is proved*; *a session that misbehaves ends
-//! alone* (a panic below is caught, counted and costs that one session).
+//! alone* (a panic below is caught, counted and costs that one session); *one session, one
+//! deadline*, so that the queue of deadlines is never longer than the list of sessions.
 
-use std::cmp::Reverse;
-use std::collections::hash_map::Entry;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::hash_map::{Entry, RandomState};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use firsthop_wire::demux::{self, Kind};
 use firsthop_wire::hop::{self, Direction, Flags, Header, HopError, HopSecrets, PairKey};
@@ -25,6 +26,8 @@ use crate::session::{Outbox, Outgoing, Session};
 
 /// Records for one relay share a datagram up to this size, in bytes: they fit any path's MTU.
 const MAX_BUNDLE: usize = 1400;
+/// A session that wants time at once is woken after this, so that it cannot stop the others.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// A moment on both clocks that the shard needs.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +96,7 @@ impl RelayLink {
 
 struct Slot {
     session: Session,
-    /// The earliest entry in the queue of deadlines that is for this session.
+    /// Its entry in the queue of deadlines: at its deadline or before.
     scheduled: Instant,
 }
 
@@ -104,9 +107,10 @@ pub struct Shard {
     slots: HashMap<SessionId, Slot>,
     by_ufrag: HashMap<String, SessionId>,
     by_client: HashMap<SocketAddr, (SessionId, Standing)>,
-    deadlines: BinaryHeap<Reverse<(Instant, SessionId)>>,
+    deadlines: BTreeSet<(Instant, SessionId)>,
     counters: Arc<Counters>,
     outbox: Outbox,
+    dice: Dice,
 }
 
 impl Shard {
@@ -119,9 +123,10 @@ impl Shard {
             slots: HashMap::new(),
             by_ufrag: HashMap::new(),
             by_client: HashMap::new(),
-            deadlines: BinaryHeap::new(),
+            deadlines: BTreeSet::new(),
             counters,
             outbox: Outbox::default(),
+            dice: Dice::default(),
         }
     }
 
@@ -177,20 +182,21 @@ impl Shard {
 
     /// Wakes the sessions that are due at `now`.
     pub fn handle_timeout(&mut self, now: Now, out: &mut Output) {
-        while let Some(&Reverse((due, id))) = self.deadlines.peek() {
-            if due > now.instant {
+        while let Some(&(scheduled, id)) = self.deadlines.first() {
+            if scheduled > now.instant {
                 return;
             }
-            self.deadlines.pop();
-            // Entries that a later schedule overtook are left in the queue and skipped here.
-            if self
-                .slots
-                .get(&id)
-                .is_some_and(|slot| slot.scheduled == due)
-            {
+            // What a session waits for moves with every packet, mostly to later. The queue learns
+            // of it here, and not with every packet.
+            let due = self.slots.get(&id).map(|slot| slot.session.deadline());
+            if due.is_some_and(|due| due <= now.instant) {
                 self.with(now, id, out, |s, outbox| {
                     s.handle_timeout(now.instant, outbox)
                 });
+            }
+            if let Some(slot) = self.slots.get(&id) {
+                let next = slot.session.deadline().max(now.instant + SHORTEST_WAIT);
+                self.schedule(id, next);
             }
         }
     }
@@ -198,7 +204,7 @@ impl Shard {
     /// When [`Shard::handle_timeout`] is next due.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadlines.peek().map(|&Reverse((due, _))| due)
+        self.deadlines.first().map(|&(scheduled, _)| scheduled)
     }
 
     /// The sessions that are left, for a shutdown that closes them.
@@ -206,18 +212,32 @@ impl Shard {
         self.slots.keys().copied().collect()
     }
 
+    /// How many sessions, ufrags, addresses and deadlines the shard remembers. They grow with the
+    /// sessions and end with them.
+    #[must_use]
+    pub fn remembered(&self) -> [usize; 4] {
+        [
+            self.slots.len(),
+            self.by_ufrag.len(),
+            self.by_client.len(),
+            self.deadlines.len(),
+        ]
+    }
+
     fn add(&mut self, now: Now, session: Session) {
         let id = session.id();
-        let due = session.deadline().max(now.instant);
+        let scheduled = session.deadline().max(now.instant);
         self.by_ufrag.insert(session.ufrag().to_owned(), id);
-        self.slots.insert(
-            id,
-            Slot {
-                session,
-                scheduled: due,
-            },
-        );
-        self.deadlines.push(Reverse((due, id)));
+        self.slots.insert(id, Slot { session, scheduled });
+        self.deadlines.insert((scheduled, id));
+    }
+
+    fn schedule(&mut self, id: SessionId, at: Instant) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            self.deadlines.remove(&(slot.scheduled, id));
+            self.deadlines.insert((at, id));
+            slot.scheduled = at;
+        }
     }
 
     fn receive_record(
@@ -280,8 +300,9 @@ impl Shard {
             }),
             None => {
                 self.count(DropReason::UnknownSession);
-                if route.relay.is_some() {
-                    // The relay may drop its flow, and need not ask us again.
+                // The relay may drop its flow, and need not ask us again. But whoever spoofs the
+                // address of a client that we serve cannot have that client's flow dropped.
+                if route.relay.is_some() && !self.by_client.contains_key(&route.client) {
                     let packet = Vec::new();
                     self.send(
                         now,
@@ -299,12 +320,12 @@ impl Shard {
 
     /// The session of a packet: a binding request names it, everything else by its address.
     fn find(&self, client: SocketAddr, packet: &[u8]) -> Option<SessionId> {
-        if demux::kind(packet) == Some(Kind::Stun) {
-            let binding = Binding::parse(packet).ok()?;
-            if let Some(ufrag) = binding.server_ufrag() {
-                let ufrag = std::str::from_utf8(ufrag).ok()?;
-                return self.by_ufrag.get(ufrag).copied();
-            }
+        if demux::kind(packet) == Some(Kind::Stun)
+            && let Ok(binding) = Binding::parse(packet)
+            && let Some(ufrag) = binding.server_ufrag()
+        {
+            let ufrag = std::str::from_utf8(ufrag).ok()?;
+            return self.by_ufrag.get(ufrag).copied();
         }
         self.by_client.get(&client).map(|&(id, _)| id)
     }
@@ -321,13 +342,16 @@ impl Shard {
             return;
         };
         let mut outbox = std::mem::take(&mut self.outbox);
-        let survived = catch_unwind(AssertUnwindSafe(|| call(&mut slot.session, &mut outbox)));
+        fastrand::seed(self.dice.roll());
+        let call = AssertUnwindSafe(|| call(&mut slot.session, &mut outbox));
+        if catch_unwind(call).is_err() {
+            slot.session.abandon(&mut outbox);
+        }
         let counts = slot.session.take_counts();
-        let over = survived.is_err() || slot.session.is_closed();
-        let due = slot.session.deadline();
-        if !over && due != slot.scheduled {
-            slot.scheduled = due;
-            self.deadlines.push(Reverse((due, id)));
+        let over = slot.session.is_closed();
+        let (due, scheduled) = (slot.session.deadline(), slot.scheduled);
+        if due < scheduled {
+            self.schedule(id, due);
         }
         self.counters
             .drop_many(DropReason::Malformed, counts.malformed);
@@ -335,25 +359,34 @@ impl Shard {
             .drop_many(DropReason::Unproved, counts.unproved);
         self.counters
             .drop_many(DropReason::NotText, counts.not_text);
+        self.counters
+            .drop_many(DropReason::NotSent, counts.not_sent);
 
         for (client, standing) in outbox.addresses.drain(..) {
             self.assign(client, id, standing);
         }
         for outgoing in outbox.packets.drain(..) {
-            self.send(now, outgoing, out);
+            // Of an address that the session holds no more, the relay's flow is another's too.
+            let release = outgoing.flags.contains(Flags::RELEASE);
+            if !release || self.holds(id, outgoing.route.client) {
+                self.send(now, outgoing, out);
+            }
+        }
+        for client in outbox.forgotten.drain(..) {
+            if self.holds(id, client) {
+                self.by_client.remove(&client);
+            }
         }
         out.events.append(&mut outbox.events);
         self.outbox = outbox;
-        if survived.is_err() {
-            let reason = CloseReason::InternalError;
-            out.events.push(Event::Closed {
-                session: id,
-                reason,
-            });
-        }
         if over {
             self.remove(id);
         }
+    }
+
+    fn holds(&self, id: SessionId, client: SocketAddr) -> bool {
+        let holder = self.by_client.get(&client);
+        holder.is_some_and(|&(holder, _)| holder == id)
     }
 
     /// Maps an address to a session that it was confirmed or proved for.
@@ -376,11 +409,13 @@ impl Shard {
         let Some(slot) = self.slots.remove(&id) else {
             return;
         };
-        let ufrag = slot.session.ufrag();
-        if self.by_ufrag.get(ufrag) == Some(&id) {
-            self.by_ufrag.remove(ufrag);
+        self.deadlines.remove(&(slot.scheduled, id));
+        self.by_ufrag.remove(slot.session.ufrag());
+        for client in slot.session.clients() {
+            if self.holds(id, client) {
+                self.by_client.remove(&client);
+            }
         }
-        self.by_client.retain(|_, (owner, _)| *owner != id);
         self.counters.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -437,5 +472,22 @@ impl Shard {
 
     fn count(&self, reason: DropReason) {
         self.counters.drop_many(reason, 1);
+    }
+}
+
+/// Seeds for the numbers that the WebRTC stack draws, STUN transaction ids among them. Its
+/// generator is a fast one, of which a few numbers tell all that follow; but an answer to a check
+/// proves an address only if nobody else can know the check's id. So each call into a session
+/// draws from a seed that nobody can compute: SipHash of a count, under keys from the kernel.
+#[derive(Default)]
+struct Dice {
+    keys: RandomState,
+    rolled: u64,
+}
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.rolled += 1;
+        self.keys.hash_one(self.rolled)
     }
 }
