@@ -8,17 +8,18 @@ done per packet: the engine paces and counts, `Call` keeps the account.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from firsthop.errors import SessionClosed
+from firsthop.errors import OverloadedError, SessionClosed
 
 #: Events that may wait for a slow agent, 10 s of 20 ms frames. Older audio frames go first.
 _MAX_WAITING = 500
+#: After how long a piece of speech is offered again to an engine that does not keep up.
+_RETRY_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,18 @@ class Played:
 
 
 class Playback:
-    """Something being said. Await it to learn, once it is over, how much was played."""
+    """Something being said. Await it to learn, once it is over, how much was played.
+
+    Awaiting raises what the pieces of a stream raised, unless they were interrupted.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
         """What is said, as far as the agent told."""
         self._played: asyncio.Future[Played] = asyncio.get_running_loop().create_future()
         self._feeder: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._failure: Exception | None = None
 
     @property
     def done(self) -> bool:
@@ -87,6 +93,19 @@ class Playback:
     def __await__(self) -> Generator[Any, None, Played]:
         # Shielded: whoever stops waiting does not stop the speech.
         return asyncio.shield(self._played).__await__()
+
+    def _stop(self) -> None:
+        """Let nothing be added any more."""
+        self._stopped = True
+        if self._feeder is not None:
+            self._feeder.cancel()
+
+    def _settle(self, played: Played) -> None:
+        """Tell how it ended."""
+        if self._failure is not None and not played.interrupted:
+            self._played.set_exception(self._failure)
+        else:
+            self._played.set_result(played)
 
 
 class Call(ABC):
@@ -147,6 +166,9 @@ class Call(ABC):
         if isinstance(speech, bytes):
             self._play(utterance, speech, complete=True)
         else:
+            # The engine speaks in the order in which it hears of utterances, and settles those
+            # that it has heard of: a stream takes its place before its first piece is made.
+            self._play(utterance, b"", complete=False)
             playback._feeder = asyncio.create_task(self._feed(utterance, playback, speech))
         self._playbacks[utterance] = playback
         self._said(utterance, playback)
@@ -159,7 +181,8 @@ class Call(ABC):
             How much of each was played, in the order of `say`.
         """
         stopped = list(self._playbacks.values())
-        self._silence()
+        if stopped:
+            self._silence()
         return [await playback for playback in stopped]
 
     def send(self, event: Mapping[str, Any]) -> None:
@@ -167,8 +190,9 @@ class Call(ABC):
         self._send(event)
 
     def hang_up(self) -> None:
-        """End the call."""
-        self._close()
+        """End the call, if it has not ended."""
+        if self._end_reason is None:
+            self._close()
 
     def __aiter__(self) -> AsyncIterator[CallEvent]:
         return self._events()
@@ -199,34 +223,31 @@ class Call(ABC):
     def _deliver(self, event: CallEvent) -> None:
         """Hand an event to the agent."""
         if len(self._waiting) >= _MAX_WAITING:
-            # A slow agent misses old sound, never what happened.
-            for index, waiting in enumerate(self._waiting):
-                if isinstance(waiting, AudioFrame):
-                    del self._waiting[index]
-                    break
+            # A slow agent misses old sound, not what happened; one that does not listen at all,
+            # and so lets hundreds of turns and messages pile up, misses the oldest of those.
+            frames = (n for n, event in enumerate(self._waiting) if isinstance(event, AudioFrame))
+            del self._waiting[next(frames, 0)]
         self._waiting.append(event)
         self._wake.set()
 
     def _silence(self) -> None:
         """Stop speaking: no feeder adds anything after the flush."""
         for playback in self._playbacks.values():
-            if playback._feeder is not None:
-                playback._feeder.cancel()
+            playback._stop()
         self._flush()
 
     def _playout_ended(self, utterance: int, played: Played) -> Playback | None:
         """Settle the account of an utterance."""
         playback = self._playbacks.pop(utterance, None)
-        if playback is not None and not playback.done:
-            playback._played.set_result(played)
+        if playback is not None:
+            playback._settle(played)
         return playback
 
     def _end(self, reason: str) -> None:
         """The call is over: whoever waits, wakes."""
         self._end_reason = reason
         for utterance, playback in list(self._playbacks.items()):
-            if playback._feeder is not None:
-                playback._feeder.cancel()
+            playback._stop()
             self._playout_ended(utterance, Played(ms=0, interrupted=True))
         self._wake.set()
 
@@ -240,13 +261,28 @@ class Call(ABC):
             await self._wake.wait()
 
     async def _feed(self, utterance: int, playback: Playback, pieces: AsyncIterable[bytes]) -> None:
-        """Pass pieces on as they are made. Always ends the utterance, whatever ends the pieces."""
+        """Pass pieces on as they are made, and end the utterance, whatever ends the pieces.
+
+        A flush and the end of the call settle the utterance themselves; then nothing is added.
+        """
+        half = b""
         try:
             async for piece in pieces:
-                self._play(utterance, piece, complete=False)
+                # Pieces that come from a network may end within a sample.
+                piece = half + piece
+                whole = len(piece) - len(piece) % 2
+                half = piece[whole:]
+                await self._pass_on(utterance, playback, piece[:whole], complete=False)
+        except Exception as error:
+            playback._failure = error
         finally:
-            # Cancelled by a flush, the utterance is settled by the flush; there is no call left
-            # to complain to when the engine is gone.
-            with contextlib.suppress(Exception):
-                if not playback.done:
-                    self._play(utterance, b"", complete=True)
+            await self._pass_on(utterance, playback, b"", complete=True)
+
+    async def _pass_on(
+        self, utterance: int, playback: Playback, pcm: bytes, *, complete: bool
+    ) -> None:
+        while not playback._stopped:
+            try:
+                return self._play(utterance, pcm, complete=complete)
+            except OverloadedError:
+                await asyncio.sleep(_RETRY_SECONDS)

@@ -8,37 +8,75 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
+import reprlib
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    YamlConfigSettingsSource,
 )
 
 from firsthop.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "FIRSTHOP_"
 KEY_BYTES = 32
+#: What pydantic's errors about a value's shape mean in a settings file or a variable.
+_SHAPES = {
+    "tuple_type": 'a list, as ["...", "..."]',
+    "dict_type": 'an object, as {"...": "..."}',
+    "model_type": 'an object, as {"...": "..."}',
+}
+_MAX_WORKERS = 256
+#: What Kubernetes sets for a Service that is called firsthop-something: no settings of ours.
+_SERVICE_LINK = re.compile(
+    r"\w+(_SERVICE_(HOST|PORT(_\w+)?)=|_PORT=\w+://|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=)"
+)
 
 
 def _transport_address(text: str) -> str:
     """Check ``ip:port`` or ``[ip]:port``."""
-    host, colon, port = text.rpartition(":")
+    host, _, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    digits = port.isascii() and port.isdigit() and len(port) <= 5
     try:
-        ip = ipaddress.ip_address(bare)
-        if not colon or not 0 <= int(port) <= 65535 or (ip.version == 6) == (bare == host):
+        ip = ipaddress.ip_address(_address(bare))
+        if not digits or int(port) > 65535 or (ip.version == 6) == (bare == host):
             raise ValueError
     except ValueError:
         raise ValueError("expected ip:port, as 0.0.0.0:3478 or [::]:3478") from None
     return text
+
+
+def _reachable(text: str) -> str:
+    """Check a transport address that others are told to send to."""
+    host, _, port = text.rpartition(":")
+    if ipaddress.ip_address(host.strip("[]")).is_unspecified or int(port) == 0:
+        raise ValueError("expected an address and a port that clients can send to")
+    return text
+
+
+def _address(text: str) -> str:
+    """Check an IP address; one with a zone means something on one machine only."""
+    if "%" in text:
+        raise ValueError("expected an IP address without a zone")
+    return str(ipaddress.ip_address(text))
 
 
 def _key(text: str) -> str:
@@ -56,12 +94,55 @@ def _network(text: str) -> str:
     return str(ipaddress.ip_network(text))
 
 
+def _ipv6_prefix(text: str) -> str:
+    """Check an IPv6 network of the one size that tokens leave room for."""
+    network = ipaddress.ip_network(text)
+    if network.version != 6 or network.prefixlen != 64:
+        raise ValueError("expected an IPv6 /64, as 2001:db8:0:1::/64")
+    return str(network)
+
+
+def _origin(text: str) -> str:
+    """Check a web origin as browsers send it (RFC 6454 §6.1)."""
+    if text == "*" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", text):
+        return text
+    raise ValueError("expected scheme://host or scheme://host:port and no more, or *")
+
+
+def _number(value: object) -> object:
+    """Take digits for a number: all that the environment holds is text."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
+
+
+def _backend(text: str) -> str:
+    """Check the name of a backend."""
+    module, colon, function = text.partition(":")
+    names = [*module.split("."), function]
+    if text in {"local", "echo"} or (colon and all(name.isidentifier() for name in names)):
+        return text
+    raise ValueError("expected local, echo, or module:function")
+
+
+def _workers(value: object) -> object:
+    number = _number(value)
+    if number == "auto" or (type(number) is int and 1 <= number <= _MAX_WORKERS):
+        return number
+    raise ValueError(f"expected auto, or a number from 1 to {_MAX_WORKERS}")
+
+
 TransportAddress = Annotated[str, AfterValidator(_transport_address)]
+PublicAddress = Annotated[TransportAddress, AfterValidator(_reachable)]
+Address = Annotated[str, AfterValidator(_address)]
 Network = Annotated[str, AfterValidator(_network)]
+Ipv6Prefix = Annotated[str, AfterValidator(_ipv6_prefix)]
+Origin = Annotated[str, AfterValidator(_origin)]
+Workers = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
+SampleRate = Annotated[Literal[8000, 12000, 16000, 24000, 48000], BeforeValidator(_number)]
+FrameMs = Annotated[Literal[20, 40, 60, 80, 100], BeforeValidator(_number)]
 Key = Annotated[str, AfterValidator(_key)]
 KeyId = Annotated[int, Field(ge=0, le=3)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Backend = Annotated[str, Field(pattern=r"^(local|echo|[\w.]+:[\w.]+)$")]
+Backend = Annotated[str, AfterValidator(_backend)]
 
 
 class _Section(BaseModel):
@@ -79,18 +160,24 @@ class ClusterSettings(_Section):
     """First UDP port of the transceivers' shards."""
     last_port: Port = 3599
     """Last UDP port of the transceivers' shards."""
-    ipv6_prefix: Network | None = None
+    ipv6_prefix: Ipv6Prefix | None = None
     """The /64 of transceivers with IPv6 addresses."""
+
+    @model_validator(mode="after")
+    def _ports_in_order(self) -> Self:
+        if self.first_port > self.last_port:
+            raise ValueError("expected first_port to be at most last_port")
+        return self
 
 
 class RelaySettings(_Section):
     """`firsthop relay`."""
 
-    listen: tuple[TransportAddress, ...] = ("0.0.0.0:3478",)
+    listen: tuple[TransportAddress, ...] = Field(("0.0.0.0:3478",), min_length=1)
     """Public UDP sockets."""
     upstream: TransportAddress = "127.0.0.1:3479"
     """Where transceivers send to; worker n takes the port n higher."""
-    workers: int | Literal["auto"] = "auto"
+    workers: Workers = "auto"
     """Threads, each with its own sockets and flows; auto is one per core."""
     flow_capacity: int = Field(100_000, ge=1, le=10_000_000)
     """Flows that each worker can remember."""
@@ -113,9 +200,9 @@ class TransceiverSettings(_Section):
     """UDP socket of shard 0; shard n takes the port n higher."""
     shards: int = Field(1, ge=1, le=64)
     """Threads, each with its own socket and sessions."""
-    reachable_ip: str | None = None
+    reachable_ip: Address | None = None
     """Address under which relays reach the shards, if it is not the one they listen on."""
-    advertise: tuple[TransportAddress, ...] = ()
+    advertise: tuple[PublicAddress, ...] = ()
     """The relay's public addresses, for the SDP answers. Empty: this machine's own, port 3478."""
     direct: bool = False
     """Whether clients may reach the shards without a relay."""
@@ -126,13 +213,21 @@ class TransceiverSettings(_Section):
     token_lifetime_seconds: int = Field(12 * 3600, ge=60, le=24 * 3600)
     """How long a call can last: its routing token expires."""
 
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        host = self.listen.rpartition(":")[0].strip("[]")
+        anywhere = ipaddress.ip_address(host).is_unspecified and self.reachable_ip is None
+        if anywhere and not self.direct:
+            raise ValueError("listen names no address of its own, so set reachable_ip for relays")
+        return self
+
 
 class SignalingSettings(_Section):
     """`firsthop transceiver`: HTTP."""
 
     listen: TransportAddress = "127.0.0.1:8080"
     """HTTP with the API and the demo page."""
-    allowed_origins: tuple[str, ...] = ()
+    allowed_origins: tuple[Origin, ...] = ()
     """Web origins other than our own whose pages may place calls."""
     demo: bool = True
     """Serve the demo page on /."""
@@ -141,9 +236,9 @@ class SignalingSettings(_Section):
 class AudioSettings(_Section):
     """How calls hear and speak."""
 
-    sample_rate: Literal[8000, 12000, 16000, 24000, 48000] = 16000
+    sample_rate: SampleRate = 16000
     """Of PCM between engine and agent, in Hz."""
-    frame_ms: Literal[20, 40, 60, 80, 100] = 20
+    frame_ms: FrameMs = 20
     """Length of the audio frames that agents receive."""
     bitrate: int = Field(28_000, ge=6_000, le=128_000)
     """Of the agent's Opus, in bit/s."""
@@ -189,6 +284,17 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     """auto is console on a terminal, JSON elsewhere."""
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,
+        **more: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values as they are given: reading files and variables is for `load`."""
+        return (init_settings,)
+
     def key_bytes(self) -> dict[int, bytes]:
         """The keys, for the native core.
 
@@ -213,41 +319,60 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
     Raises:
         ConfigError: Names the first setting that is wrong, and what is allowed.
     """
-    if path is not None and not path.is_file():
-        raise ConfigError(str(path), "no such settings file")
-
-    class Sources(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            from_environment = EnvSettingsSource(settings_cls)
-            from_environment.env_vars = {name.lower(): value for name, value in environment.items()}
-            if path is None:
-                return (from_environment,)
-            return (from_environment, YamlConfigSettingsSource(settings_cls, yaml_file=path))
-
+    variables = _Environment(Settings)
+    variables.env_vars = {name.lower(): value for name, value in environment.items()}
+    values = _overlaid({} if path is None else _read(path), variables())
     try:
-        settings = Sources()
+        settings = Settings(**values)
     except ValidationError as error:
         raise _first_problem(error) from None
-    except Exception as error:
-        # A YAML or JSON parser's own error: it names line and column, or the variable.
-        raise ConfigError(str(path or "environment"), str(error)) from None
     _refuse_unknown(settings, environment)
     return settings
+
+
+class _Environment(EnvSettingsSource):
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Decode JSON. What is none stays text, for the setting's own check to name and refuse."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except (ValueError, RecursionError):
+            return value
+
+
+def _overlaid(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge deeply; `high` wins."""
+    merged = dict(low)
+    for key, value in high.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            value = _overlaid(below, value)
+        merged[key] = value
+    return merged
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a settings file. No problem that is told quotes it: it may hold keys."""
+    try:
+        with path.open("rb") as stream:
+            values = yaml.safe_load(stream)
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(str(path), f"not YAML{where}") from None
+    values = {} if values is None else values
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(str(path), "expected settings, as `firsthop settings` shows them")
+    return values
 
 
 def _refuse_unknown(settings: Settings, environment: Mapping[str, str]) -> None:
     """Refuse a misspelled FIRSTHOP_ variable, which would otherwise be ignored."""
     known = set(type(settings).model_fields)
-    for name in environment:
-        if name.upper().startswith(ENVIRONMENT_PREFIX):
+    for name, value in environment.items():
+        link = _SERVICE_LINK.match(f"{name}={value}")
+        if name.upper().startswith(ENVIRONMENT_PREFIX) and not link:
             key = name[len(ENVIRONMENT_PREFIX) :].lower().split("__")[0]
             if key not in known:
                 raise ConfigError(name, f"no such setting; there are {', '.join(sorted(known))}")
@@ -259,10 +384,14 @@ def _first_problem(error: ValidationError) -> ConfigError:
     parts = [str(part) for part in problem["loc"] if part != "[key]"]
     key = ".".join(parts) or "settings"
     if problem["type"] == "extra_forbidden":
-        return ConfigError(key, "no such setting")
+        return ConfigError(key, "no such setting; `firsthop settings` shows all")
     message = problem["msg"].removeprefix("Value error, ")
-    value = "" if key.startswith("keys") else f"{problem['input']!r}: "
-    return ConfigError(key, f"{value}{message}")
+    if problem["type"] in _SHAPES:
+        message = f"expected {_SHAPES[problem['type']]}"
+    # What is set for keys is secret, and so is what was meant to be.
+    if key.startswith("key") or isinstance(problem["input"], dict):
+        return ConfigError(key, message)
+    return ConfigError(key, f"{reprlib.repr(problem['input'])}: {message}")
 
 
 def own_address() -> str:

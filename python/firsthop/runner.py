@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from firsthop.backends.base import Backend
 from firsthop.backends.function import Agent, FunctionBackend
@@ -39,10 +40,17 @@ def run(agent: Agent, settings: Settings | None = None) -> None:
     Starts what `firsthop dev` starts: a relay, a transceiver and the demo page.
 
     Raises:
-        FirsthopError: Something stands in the way; the message says what to do about it.
+        SystemExit: Something stands in the way; a line on stderr says what to do about it.
     """
-    settings = settings if settings is not None else load(None, os.environ)
-    asyncio.run(serve_dev(settings, FunctionBackend(agent)))
+    try:
+        settings = settings if settings is not None else load(None, os.environ)
+        configure_logs(settings)
+        asyncio.run(serve_dev(settings, FunctionBackend(agent)))
+    except FirsthopError as error:
+        # The last line of a script calls this: its user wants the message, not our call stack.
+        raise SystemExit(f"firsthop: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 async def serve_dev(settings: Settings, backend: Backend | None = None) -> None:
@@ -94,7 +102,7 @@ async def serve_transceiver(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _running_relay(relay: RelayService) -> AsyncIterator[None]:
-    with _explained("relay.listen"):
+    with _explained("relay"):
         relay.start()
     try:
         yield
@@ -104,7 +112,7 @@ async def _running_relay(relay: RelayService) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _running_transceiver(transceiver: TransceiverService) -> AsyncIterator[None]:
-    with _explained("transceiver.listen"):
+    with _explained("transceiver"):
         await transceiver.start()
     try:
         yield
@@ -113,13 +121,17 @@ async def _running_transceiver(transceiver: TransceiverService) -> AsyncIterator
 
 
 @contextlib.contextmanager
-def _explained(setting: str) -> Iterator[None]:
-    """Turn what the system refused into a line that says how to go on."""
+def _explained(section: str) -> Iterator[None]:
+    """Turn what the system refused into a line that says how to go on.
+
+    What raises names the setting within its `section` first, as in ``listen 0.0.0.0:3478: ...``.
+    """
     try:
         yield
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (os error")[0]
-        raise StartError(f"{setting}: {reason}. {_way_out(error, setting)}") from None
+        setting = f"{section}.{reason.split()[0].rstrip(':')}"
+        raise StartError(f"{section}.{reason}. {_way_out(error, setting)}") from None
 
 
 def _way_out(error: OSError, setting: str) -> str:
@@ -156,13 +168,14 @@ async def _serve_http(
         server_header=False,
     )
     # Bound here, so that a port that is taken is our error and not uvicorn's exit.
-    with _explained(setting):
-        bound = _bind(host.strip("[]"), int(port))
+    section, _, name = setting.partition(".")
+    with _explained(section):
+        bound = _bind(name, host.strip("[]"), int(port))
     server = _Server(config, lambda: _announce(rows, next_step))
     await server.serve(sockets=[bound])
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(name: str, host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -170,7 +183,7 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise OSError(error.errno, f"TCP {host}:{port}: {error.strerror}") from None
+        raise OSError(error.errno, f"{name} {host}:{port}: {error.strerror}") from None
     return bound
 
 
@@ -203,7 +216,8 @@ class _Server(uvicorn.Server):
 def _announce(rows: list[tuple[str, str, str]], next_step: str) -> None:
     table = Table.grid(padding=(0, 2))
     for part, address, note in rows:
-        table.add_row(f"  [bold]{part}[/bold]", address, f"[dim]{note}[/dim]")
+        # Not markup: an IPv6 address has brackets of its own.
+        table.add_row(Text(f"  {part}", "bold"), Text(address), Text(note, "dim"))
     _console.print()
     _console.print(table)
     if next_step:

@@ -475,7 +475,90 @@ def fuzz_seeds(rt1_cases: Json, re1_cases: Json) -> dict[str, dict[str, bytes]]:
         "hop": hop["bundle"],
         "hop_ipv6": hop["ipv6_client_ipv6_hop"],
     }
-    return {"demux": demux, "hop": hop, "stun": stun, "token": token}
+    return {"demux": demux, "hop": hop, "stun": stun, "token": token} | engine_seeds()
+
+
+def engine_seeds() -> dict[str, dict[str, bytes]]:
+    """Return the seeds of the targets that drive the engine: an offer, RTP, and whole calls."""
+    session = [
+        "v=0",
+        "o=- 1 2 IN IP4 127.0.0.1",
+        "s=-",
+        "t=0 0",
+    ]
+    transport = [
+        "c=IN IP4 0.0.0.0",
+        "a=candidate:1 1 udp 2113937151 192.0.2.77 9 typ host",
+        "a=ice-ufrag:c1i3",
+        "a=ice-pwd:abcdefghijklmnopqrstuv",
+        "a=ice-options:trickle",
+        "a=fingerprint:sha-256 " + ":".join(["AB"] * 32),
+        "a=setup:actpass",
+    ]
+    codecs = [
+        "a=rtcp-mux",
+        "a=rtpmap:111 opus/48000/2",
+        "a=rtcp-fb:111 transport-cc",
+        "a=fmtp:111 minptime=10;useinbandfec=1",
+        "a=rtpmap:63 red/48000/2",
+        "a=fmtp:63 111/111",
+        "a=rtpmap:110 telephone-event/48000",
+    ]
+    extensions = [
+        "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+        "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid",
+    ]
+    audio = ["m=audio 9 UDP/TLS/RTP/SAVPF 111 63 110", *transport]
+    channel = ["m=application 9 UDP/DTLS/SCTP webrtc-datachannel", *transport]
+    sendrecv = ["a=mid:0", *extensions, "a=sendrecv", "a=msid:- track", *codecs, "a=ssrc:1 cname:c"]
+    sctp = ["a=mid:1", "a=sctp-port:5000", "a=max-message-size:262144"]
+    bundle = ["a=group:BUNDLE 0 1"]
+    offers = {
+        "audio_and_data_channel": [*session, *bundle, *audio, *sendrecv, *channel, *sctp],
+        "audio": [*session, *audio, *sendrecv],
+        "recvonly_without_mid": [*session, *audio, "a=recvonly", *codecs],
+    }
+
+    # An Opus packet of 20 ms; how it comes stands at the top of fuzz_targets/listener.rs.
+    opus = bytes.fromhex("480be4c136ecc580")
+
+    def rtp(how: int, wait: int, forward: int, clock: int, payload: bytes = opus) -> bytes:
+        return bytes([how, wait, forward, clock, len(payload)]) + payload
+
+    wake = rtp(8, 0, 0, 0, b"")
+    leaps = [
+        rtp(12 | n % 4, 90, (1, 255, 100, 129)[n % 4], (2, 255, 7, 128)[n % 4]) for n in range(9)
+    ]
+    listener = {
+        "in_order": b"\x02" + rtp(12, 20, 1, 2) * 10,
+        "lost_and_given_up": b"\x03" + (rtp(12, 20, 1, 2) + rtp(12, 20, 2, 4) + wake) * 5,
+        "leaps_and_restarts": b"\x04" + rtp(0, 200, 0, 0, b"").join(leaps),
+    }
+
+    # Steps of fuzz_targets/session.rs.
+    run, up, down, cut, damage, speak, later, ask = 0, 1, 2, 7, 6, 9, 10, 11
+
+    def take(step: int, how: int, payload: bytes) -> bytes:
+        return bytes([step, how, len(payload)]) + payload
+
+    said = take(speak, 1, opus) + bytes([run, 4]) + take(ask, 0x80, bytes(10)) + bytes([run, 31])
+    flushed = take(ask, 1, b"") + bytes([run, 4]) + take(ask, 2, b"hello") + bytes([run, 8])
+    end = bytes([later, 50, run, 8]) + take(ask, 3, b"")
+    whole = bytes([run, 31]) + said + flushed + end
+    copied = bytes([run, 0, cut, 100, cut, 104, up, 5]) + take(damage, 3, b"\x01\x01")
+    lost = bytes([3, 0, 4, 0, 5, 1, down, 0, run, 20]) + take(8, 0, b"\x80\x6f\x00\x01")
+    calls = {
+        "dtls_1_2": b"\x00" + whole,
+        "dtls_1_3": b"\x01" + whole,
+        "either": b"\x02" + whole,
+        "copied_damaged_and_lost": b"\x02" + copied + lost + bytes([later, 255, run, 8]),
+        "hung_up_in_the_handshake": b"\x02" + bytes([run, 0, down, 0, up, 0]) + end,
+    }
+    return {
+        "offer": {name: "\r\n".join([*lines, ""]).encode() for name, lines in offers.items()},
+        "listener": listener,
+        "session": calls,
+    }
 
 
 def files() -> dict[Path, bytes]:

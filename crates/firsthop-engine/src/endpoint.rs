@@ -63,7 +63,7 @@ impl Bound {
             Ok(Self { socket, address })
         };
         let named =
-            |error: io::Error| io::Error::new(error.kind(), format!("UDP {address}: {error}"));
+            |error: io::Error| io::Error::new(error.kind(), format!("listen {address}: {error}"));
         bind().map_err(named)
     }
 

@@ -421,9 +421,11 @@ impl Session {
             return;
         };
         self.authenticated = false;
-        // A datagram that the stack refuses is dropped, as DTLS has it (RFC 9147 §4.5.2): anyone
-        // who spoofs the client's address can send one. What is fatal shows in what follows.
         if self.rtc.handle_input(Input::Receive(now, receive)).is_err() {
+            // A handshake does not recover; but no single datagram ends a call (RFC 9147 §4.5.2).
+            if matches!(self.state, State::SettingUp { .. }) {
+                return self.close(now, CloseReason::ProtocolError, out);
+            }
             self.counts.malformed += 1;
         }
         self.drain(now, out);

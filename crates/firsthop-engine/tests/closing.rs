@@ -131,6 +131,24 @@ fn a_client_that_stops_half_way_times_out() {
 }
 
 #[test]
+fn a_client_that_refuses_the_handshake_ends_the_session_at_once() {
+    for mut world in worlds() {
+        let client = world.call(DtlsVersion::Dtls12);
+        let from = world.clients[client].address;
+        world.recorded = Some(Vec::new());
+        let hello = |world: &World| world.recorded.iter().flatten().any(|a| a.bytes[0] == 22);
+        assert!(world.run_until(Duration::from_secs(1), hello));
+        world.run(Duration::from_millis(1));
+        // A fatal handshake_failure, as when no cipher suite suits.
+        world.inject(from, &[21, 254, 253, 0, 0, 0, 0, 0, 0, 2, 0, 0, 2, 2, 40]);
+        world.clients[client].off = true;
+        world.run(Duration::from_millis(300));
+        ended(&world, client, CloseReason::ProtocolError);
+        nothing_is_left(&world);
+    }
+}
+
+#[test]
 fn a_hang_up_in_the_middle_of_the_handshake_is_final() {
     for milliseconds in 0..60 {
         for mut world in worlds() {

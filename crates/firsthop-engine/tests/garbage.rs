@@ -55,10 +55,10 @@ fn garbage_at_every_stage_of_a_call_harms_no_other() {
         world.flow_cache = true;
         let mut dice = Dice::new(seed as u64);
         let bystander = world.connected_call();
-        world.play(bystander, 290_000);
+        world.play(bystander, 200_000);
         world.run(Duration::from_secs(1));
         let start = world.now;
-        for round in 0..60 {
+        for round in 0..30 {
             let real = real_packets(&mut world);
             let version = [DtlsVersion::Dtls12, DtlsVersion::Dtls13, DtlsVersion::Auto][round % 3];
             let client = world.call(version);
@@ -140,6 +140,39 @@ fn what_a_client_sent_before_may_come_again() {
             );
             assert_eq!(world.gaps(client), 0);
             assert_eq!(world.said(client).len(), 5, "{:?}", world.said(client));
+        }
+    }
+}
+
+/// One packet in the clear, which needs no key but only the client's address, ends no call.
+#[test]
+fn a_forged_handshake_message_or_alert_ends_no_call() {
+    for version in [DtlsVersion::Dtls12, DtlsVersion::Dtls13, DtlsVersion::Auto] {
+        for mut world in worlds() {
+            world.recorded = Some(Vec::new());
+            let client = world.call(version);
+            world.connect(client);
+            let recorded = world.recorded.take().unwrap();
+            let is_hello = |arrival: &&Arrival| arrival.bytes[0] == 22 && arrival.bytes[13] == 1;
+            let mut forged = recorded.iter().find(is_hello).unwrap().bytes.clone();
+            let from = world.clients[client].address;
+            for number in 0..200 {
+                // The record's sequence number, and the message's.
+                forged[9..11].copy_from_slice(&[1, number]);
+                forged[18] = number;
+                world.inject(from, &forged);
+                let alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 2, number, 0, 2, 2, number];
+                world.inject(from, &alert);
+                world.run(Duration::from_millis(1));
+            }
+            world.send_text(client, "still here");
+            world.run(Duration::from_secs(1));
+            assert_eq!(
+                world.closed(world.clients[client].session),
+                None,
+                "{version}"
+            );
+            assert_eq!(world.said(client).len(), 3, "{:?}", world.said(client));
         }
     }
 }

@@ -124,7 +124,11 @@ impl Relay {
                 .iter()
                 .any(|other| other.is_ipv4() && other.port() == address.port());
             let address = self.local_addrs.get(ingress).copied().unwrap_or(address);
-            let socket = Socket::bind(address, Sharing::Shared, only_v6)?;
+            let sharing = match number {
+                0 => Sharing::Opened,
+                _ => Sharing::Joined,
+            };
+            let socket = Socket::bind(address, sharing, only_v6).map_err(named("listen"))?;
             if number == 0 {
                 self.local_addrs.push(socket.local_addr());
             }
@@ -135,7 +139,8 @@ impl Relay {
             // The configuration was checked: it fits.
             address.set_port(address.port() + number as u16);
         }
-        let upstream = Socket::bind(address, Sharing::Exclusive, false)?;
+        let upstream = Socket::bind(address, Sharing::Exclusive, false);
+        let upstream = upstream.map_err(named("upstream"))?;
         self.upstream_addrs.push(upstream.local_addr());
         Ok((public, upstream))
     }
@@ -169,6 +174,11 @@ impl Relay {
         });
         Ok(())
     }
+}
+
+/// Puts the field of the configuration before what the system says.
+fn named(field: &'static str) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{field} {error}"))
 }
 
 impl Drop for Relay {

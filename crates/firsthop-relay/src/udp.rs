@@ -23,8 +23,11 @@ const BUFFER_BYTES: usize = 64 << 10;
 pub(crate) enum Sharing {
     /// Nobody else.
     Exclusive,
+    /// Those that join it later: the first socket of an address. It asks for the address alone,
+    /// so that no second relay slips in and takes half of the packets, and shares what it got.
+    Opened,
     /// `SO_REUSEPORT`: the kernel spreads clients over all sockets of the address.
-    Shared,
+    Joined,
 }
 
 /// A bound, nonblocking UDP socket that never fragments.
@@ -41,7 +44,7 @@ impl Socket {
     /// Of the system, with the address in the message.
     pub(crate) fn bind(address: SocketAddr, sharing: Sharing, only_v6: bool) -> io::Result<Self> {
         Self::try_bind(address, sharing, only_v6)
-            .map_err(|error| io::Error::new(error.kind(), format!("bind {address}: {error}")))
+            .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
     }
 
     fn try_bind(address: SocketAddr, sharing: Sharing, only_v6: bool) -> io::Result<Self> {
@@ -53,13 +56,11 @@ impl Socket {
         if address.is_ipv6() {
             socket.set_only_v6(only_v6)?;
         }
-        // A shared socket that asks for any port may get one that another shared socket of this
-        // user already has. So it asks alone, and shares what it got.
-        if sharing == Sharing::Shared && address.port() != 0 {
+        if sharing == Sharing::Joined {
             share(&socket)?;
         }
         socket.bind(&address.into())?;
-        if sharing == Sharing::Shared && address.port() == 0 {
+        if sharing == Sharing::Opened {
             share(&socket)?;
         }
         // Best effort: the kernel caps both at its own limits (net.core.rmem_max, wmem_max).
@@ -295,7 +296,7 @@ mod tests {
     fn a_bind_error_names_the_address() {
         let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        for sharing in [Sharing::Exclusive, Sharing::Shared] {
+        for sharing in [Sharing::Exclusive, Sharing::Opened] {
             let Err(error) = Socket::bind(address, sharing, false) else {
                 panic!("{address} was free");
             };

@@ -22,4 +22,6 @@ class EchoBackend:
                 if isinstance(event, AudioFrame):
                     yield event.pcm
 
-        await call.say(frames())
+        # A client may stop what is being said; the echo goes on with what comes next.
+        while call.ended is None:
+            await call.say(frames())

@@ -6,12 +6,16 @@ calls (40 MB once); what differs per call is a state of 2 KB, passed in and out.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib.resources import files
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+# Before it is loaded: from 1.29 on, onnxruntime reports to its maker unless it is told not to.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
 #: What the model hears, in Hz.

@@ -41,7 +41,7 @@ class Voice:
         """Return `text` as PCM16LE, mono, at `sample_rate` Hz.
 
         Raises:
-            BackendError: espeak-ng failed.
+            BackendError: espeak-ng failed, or is not there.
         """
         key = (text, sample_rate)
         if key not in self._made:
@@ -51,6 +51,7 @@ class Voice:
         return self._made[key]
 
     async def _make(self, text: str, sample_rate: int) -> bytes:
+        check()
         process = await asyncio.create_subprocess_exec(
             _PROGRAM,
             *self._options,
@@ -60,13 +61,21 @@ class Voice:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        sound, complaint = await process.communicate(text.encode())
+        try:
+            sound, complaint = await process.communicate(text.encode())
+        finally:
+            if process.returncode is None:
+                # Whoever wanted to hear it has gone.
+                process.kill()
+                await process.wait()
         if process.returncode != 0:
             raise BackendError(f"{_PROGRAM}: {complaint.decode(errors='replace').strip()}")
         return _resample(sound, sample_rate)
 
 
 def _resample(sound: bytes, sample_rate: int) -> bytes:
+    if not sound:
+        return b""  # Of no text it makes nothing, not even a header.
     # espeak-ng streams: the length in its WAV header is a placeholder, so read to the end.
     with wave.open(io.BytesIO(sound)) as reader:
         rate = reader.getframerate()

@@ -1,12 +1,21 @@
-"""The native engine on asyncio: one wake-up, many events, each to the session it is for."""
+"""The native engine on asyncio: one wake-up, many events, each to the session it is for.
+
+Invariant kept here, as in the engine: *a session that misbehaves ends alone*.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
+
+import structlog
 
 from firsthop._native import Engine, Event
 from firsthop.config import Settings, own_address
+from firsthop.errors import OverloadedError
+
+log = structlog.get_logger()
 
 Handler = Callable[[Event], None]
 
@@ -86,21 +95,32 @@ class EngineLoop:
         return session, answer
 
     def stop(self) -> None:
-        """Hang up every session and end the shards; their last events are still handed over."""
+        """Hang up every session and end the shards; every handler hears that it is closed."""
         engine, self._engine = self._engine, None
         if engine is None:
             return
         if self._loop is not None:
             self._loop.remove_reader(engine.fileno())
         engine.stop()
+        for session in list(self._handlers):
+            self._hand_over(engine, Event.Closed(session, "hung_up"))
 
     def _dispatch(self) -> None:
-        if self._engine is None:
+        if (engine := self._engine) is not None:
+            for event in engine.take_events():
+                self._hand_over(engine, event)
+
+    def _hand_over(self, engine: Engine, event: Event) -> None:
+        closed = isinstance(event, Event.Closed)
+        handler = self._handlers.get(event.session)
+        if closed:
+            self._handlers.pop(event.session, None)
+        if handler is None:
             return
-        for event in self._engine.take_events():
-            if isinstance(event, Event.Closed):
-                handler = self._handlers.pop(event.session, None)
-            else:
-                handler = self._handlers.get(event.session)
-            if handler is not None:
-                handler(event)
+        try:
+            handler(event)
+        except Exception as error:
+            log.error("session.failed", error=repr(error), exc_info=error)
+            if not closed:
+                with contextlib.suppress(OverloadedError):
+                    engine.close(event.session)

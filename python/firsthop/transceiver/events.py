@@ -7,6 +7,7 @@ until the client has opened its channel; a client that opens none misses nothing
 from __future__ import annotations
 
 import json
+import math
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from firsthop.config import Settings
 
 #: What waits for the channel to open; it opens within a second or never.
 _MAX_WAITING: Final = 100
+#: The session that a client may build up, as JSON: what a peer that announces no other limit takes
+#: in one message (RFC 8841 §6.1).
+_MAX_SESSION_BYTES: Final = 64 * 1024
 
 
 def new_id(prefix: str) -> str:
@@ -90,8 +94,13 @@ class RealtimeChannel:
             self._send_text(text)
 
     def send(self, event: Mapping[str, Any]) -> None:
-        """Send an event as it is; it gets an ``event_id`` if it has none."""
-        text = json.dumps({"event_id": new_id("event"), **event}, separators=(",", ":"))
+        """Send an event as it is; it gets an ``event_id`` if it has none.
+
+        Raises:
+            TypeError: It holds what JSON cannot.
+            ValueError: It holds a number that JSON cannot: NaN or an infinity.
+        """
+        text = _json({"event_id": new_id("event"), **event})
         if self._open:
             self._send_text(text)
         elif len(self._waiting) < _MAX_WAITING:
@@ -104,7 +113,7 @@ class RealtimeChannel:
             The event, if it is for the call or its agent; None if it was answered here.
         """
         try:
-            event = json.loads(text)
+            event = json.loads(text, parse_constant=_no_number, parse_float=_finite)
         except (ValueError, RecursionError):
             self._refuse(None, "invalid_json", "expected one JSON object per message")
             return None
@@ -196,15 +205,26 @@ class RealtimeChannel:
         if not isinstance(changes, dict):
             self._refuse(event, "invalid_event", "expected an object", param="session")
             return
-        _merge(self._session, changes)
-        self._emit("session.updated", session=self._session)
+        try:
+            session = _merged(self._session, changes)
+            fits = len(_json(session)) <= _MAX_SESSION_BYTES
+        except RecursionError:
+            fits = False
+        if not fits:
+            message = f"at most {_MAX_SESSION_BYTES} bytes of JSON, in a few levels"
+            self._refuse(event, "session_too_large", message, param="session")
+            return
+        self._session = session
+        self._emit("session.updated", session=session)
 
     def _refuse(self, event: object, code: str, message: str, param: str | None = None) -> None:
         event_id = event.get("event_id") if isinstance(event, dict) else None
-        self._error("invalid_request_error", code, message, param, event_id)
+        # Only what can be an id is sent back.
+        known = event_id if isinstance(event_id, str) and len(event_id) <= 512 else None
+        self._error("invalid_request_error", code, message, param, known)
 
     def _error(
-        self, kind: str, code: str, message: str, param: str | None, event_id: object
+        self, kind: str, code: str, message: str, param: str | None, event_id: str | None
     ) -> None:
         error = {
             "type": kind,
@@ -247,11 +267,28 @@ def _session_object(call_id: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _merge(into: dict[str, Any], changes: Mapping[str, Any]) -> None:
+def _merged(held: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Merge deeply: an object changes only the fields that it names."""
+    merged = dict(held)
     for key, value in changes.items():
-        held = into.get(key)
-        if isinstance(held, dict) and isinstance(value, dict):
-            _merge(held, value)
-        else:
-            into[key] = value
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _merged(old, value)
+        merged[key] = value
+    return merged
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _finite(text: str) -> float:
+    """Parse a number of JSON, which has no infinity to send it back as."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is too large a number")
+    return number
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

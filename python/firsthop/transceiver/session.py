@@ -7,9 +7,10 @@ channel informed, and runs the backend.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -17,11 +18,17 @@ from firsthop._native import Engine, Event
 from firsthop.backends.base import Backend
 from firsthop.call import AudioFrame, Call, Message, Playback, Played, SpeechStarted
 from firsthop.config import Settings
+from firsthop.errors import OverloadedError, SessionClosed
 from firsthop.speech.turns import TurnDetector
 from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.events import RealtimeChannel
 
 log = structlog.get_logger()
+
+#: So long may an agent take to return once its call is over; then it is cancelled.
+_FAREWELL_SECONDS: Final = 5.0
+#: After how long an engine that does not keep up is told again.
+_RETRY_SECONDS: Final = 0.02
 
 
 class LiveCall(Call):
@@ -58,6 +65,7 @@ class LiveCall(Call):
         self._session = -1
         self._answered = time.monotonic()
         self._agent: asyncio.Task[None] | None = None
+        self._farewell: asyncio.TimerHandle | None = None
 
     def connect(self, engine: Engine, session: int) -> None:
         """Bind the call to the engine's session, once its offer was accepted."""
@@ -90,19 +98,31 @@ class LiveCall(Call):
         self._line().play(self._session, utterance, pcm, complete=complete)
 
     def _flush(self) -> None:
-        self._line().flush(self._session)
+        self._insist(self._line().flush)
 
     def _send(self, event: Mapping[str, Any]) -> None:
         self._channel.send(event)
 
     def _close(self) -> None:
-        self._line().close(self._session)
+        self._insist(self._line().close)
+
+    def _insist(self, command: Callable[[int], None]) -> None:
+        """Give a command that must not be lost: again, until the engine takes it."""
+        if self.ended is not None:
+            return
+        try:
+            command(self._session)
+        except OverloadedError:
+            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._insist, command)
 
     def _said(self, utterance: int, playback: Playback) -> None:
         self._channel.said(utterance, playback.text)
 
     def _send_text(self, text: str) -> None:
-        self._line().send(self._session, text)
+        if self.ended is None:
+            # An engine that does not keep up loses news, as a closed channel does.
+            with contextlib.suppress(OverloadedError):
+                self._line().send(self._session, text)
 
     def _line(self) -> Engine:
         if self._engine is None:
@@ -116,6 +136,7 @@ class LiveCall(Call):
         self._metrics.setup_seconds.observe(setup)
         self._log.info("call.connected", setup_ms=round(setup * 1000))
         self._agent = asyncio.create_task(self._run_agent(), name=f"agent {self.id}")
+        self._agent.add_done_callback(self._returned)
 
     def _hear(self, pcm: bytes, at_ms: int) -> None:
         for turn in self._turns.feed(pcm):
@@ -145,18 +166,28 @@ class LiveCall(Call):
         self._log.info("call.ended", reason=reason)
         if self._agent is None:
             self._ended(self)
+        else:
+            loop = asyncio.get_running_loop()
+            self._farewell = loop.call_later(_FAREWELL_SECONDS, self._agent.cancel)
 
     async def _run_agent(self) -> None:
         try:
             await self._backend.serve(self)
-        except asyncio.CancelledError:
-            raise
+        except SessionClosed:
+            # It was about to say something when the caller hung up.
+            return
         except Exception as error:
             self._log.error("agent.failed", error=repr(error), exc_info=error)
             self._channel.failed("the agent failed; the call is ended")
-        finally:
-            if self.ended is None:
-                self._close()
+
+    def _returned(self, agent: asyncio.Task[None]) -> None:
+        """Hang up after the agent, or, if that has happened, let go of the call."""
+        self._agent = None
+        if self._farewell is not None:
+            self._farewell.cancel()
+        if self.ended is None:
+            self.hang_up()
+        else:
             self._ended(self)
 
     def cancel(self) -> None:

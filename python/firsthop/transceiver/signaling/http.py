@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -49,7 +51,7 @@ class BoundedBody:
         await self._app(scope, bounded, send)
 
 
-def error_response(error: SignalingError) -> JSONResponse:
+def error_response(error: SignalingError, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return the error as the Realtime API words it."""
     body = {
         "error": {
@@ -59,7 +61,7 @@ def error_response(error: SignalingError) -> JSONResponse:
             "param": error.param,
         }
     }
-    headers = {}
+    headers = dict(headers or {})
     if isinstance(error, OverloadedError):
         headers["Retry-After"] = str(error.retry_after_seconds)
     return JSONResponse(body, status_code=error.status, headers=headers)
@@ -76,10 +78,16 @@ def install_error_handlers(app: FastAPI) -> None:
     async def not_found(request: Request, error: HTTPException) -> JSONResponse:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
         message = f"{request.method} {request.url.path}: {error.detail}"
-        return error_response(SignalingError(message, status=error.status_code, code=code))
+        refusal = SignalingError(message, status=error.status_code, code=code)
+        return error_response(refusal, error.headers)  # 405 has to say what is allowed.
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         problem = error.errors()[0]
         param = ".".join(str(part) for part in problem["loc"])
         return error_response(SignalingError(problem["msg"], code="invalid_request", param=param))
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        # The server logs it; to a client it is none of its business what.
+        return error_response(SignalingError("internal error", status=500, code="internal_error"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 
 from firsthop.errors import SignalingError
 from firsthop.transceiver.calls import Calls
@@ -89,7 +89,8 @@ async def _read_offer(request: Request) -> str:
             offer = body.get("sdp")
             if not isinstance(offer, str):
                 raise SignalingError("expected the SDP offer", code="missing_sdp", param="sdp")
-            return offer
+            # JSON can escape half of a character, which is no text.
+            return _text(offer.encode(errors="surrogatepass"), "the offer")
         case other:
             raise SignalingError(
                 f"content type {other!r}: expected application/sdp, multipart/form-data with "
@@ -102,8 +103,8 @@ async def _read_offer(request: Request) -> str:
 async def _read_form(request: Request) -> str:
     try:
         form = await request.form(max_files=2, max_fields=4)
-    except MultiPartException as error:
-        raise SignalingError(f"multipart body: {error.message}", code="invalid_form") from None
+    except HTTPException as error:
+        raise SignalingError(f"multipart body: {error.detail}", code="invalid_form") from None
     async with _closing(form):
         session = await _part(form, "session")
         if session is not None:

@@ -1,0 +1,22 @@
+"""How a backend is found by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from firsthop import backends
+from firsthop.backends.base import Backend
+from firsthop.backends.echo import EchoBackend
+from firsthop.backends.local import LocalBackend
+from firsthop.errors import ConfigError
+
+
+@pytest.mark.parametrize(("name", "kind"), [("local", LocalBackend), ("echo", EchoBackend)])
+def test_built_in_backends_are_found_by_name(name: str, kind: type) -> None:
+    backend: Backend = backends.load(name)
+    assert isinstance(backend, kind)
+
+
+def test_another_name_is_a_module_and_a_function() -> None:
+    with pytest.raises(ConfigError, match="no_such_module"):
+        backends.load("no_such_module:agent")

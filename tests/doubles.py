@@ -1,0 +1,67 @@
+"""Stand-ins for what lies below the unit under test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from firsthop.call import Call, CallEvent, Played
+from firsthop.errors import OverloadedError
+
+Note = tuple[object, ...]
+
+
+class Line(Call):
+    """A call whose line only takes notes; the test says what comes back."""
+
+    def __init__(self, *, sample_rate: int = 16_000) -> None:
+        super().__init__("rtc_test", sample_rate=sample_rate, interruptible=True)
+        self.notes: list[Note] = []
+        """Everything asked of the line, in order."""
+        self.overloads = 0
+        """How many of the next pieces the line does not take."""
+        self._noted = asyncio.Event()
+
+    async def until(self, *note: object) -> None:
+        """Wait until the line was asked for this."""
+        while note not in self.notes:
+            self._noted.clear()
+            await self._noted.wait()
+
+    def heard(self, utterance: int) -> bytes:
+        """Return what was said as one utterance."""
+        said = [note for note in self.notes if note[:2] == ("play", utterance)]
+        return b"".join(note[2] for note in said if isinstance(note[2], bytes))
+
+    def settle(self, utterance: int, ms: int = 0, *, interrupted: bool = False) -> None:
+        """Report the end of an utterance."""
+        self._playout_ended(utterance, Played(ms=ms, interrupted=interrupted))
+
+    def deliver(self, *events: CallEvent) -> None:
+        """Report what the caller does."""
+        for event in events:
+            self._deliver(event)
+
+    def end(self, reason: str = "client_closed") -> None:
+        """Report the end of the call."""
+        self._end(reason)
+
+    def _play(self, utterance: int, pcm: bytes, *, complete: bool) -> None:
+        if self.overloads:
+            self.overloads -= 1
+            raise OverloadedError("a test")
+        self._note("play", utterance, pcm, complete)
+
+    def _flush(self) -> None:
+        self._note("flush")
+
+    def _send(self, event: Mapping[str, Any]) -> None:
+        self._note("send", dict(event))
+
+    def _close(self) -> None:
+        self._note("close")
+
+    def _note(self, *note: object) -> None:
+        self.notes.append(note)
+        self._noted.set()

@@ -1,0 +1,114 @@
+"""A real relay on loopback, started and stopped as a service."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from firsthop.config import RelaySettings, Settings
+from firsthop.errors import ConfigError
+from firsthop.relay.service import RelayService
+from firsthop.telemetry.metrics import Metrics
+
+KEY = "ab" * 32
+LISTEN = ("127.0.0.1:0", "127.0.0.1:0")
+
+
+def settings(**relay: Any) -> Settings:
+    defaults = {"listen": LISTEN, "upstream": "127.0.0.1:0", "workers": 2, "flow_capacity": 100}
+    return Settings(keys={0: KEY}, relay=RelaySettings(**{**defaults, **relay}))
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[RelayService]:
+    relay = RelayService(settings(), Metrics())
+    relay.start()
+    yield relay
+    relay.stop()
+
+
+async def get(relay: RelayService, path: str) -> httpx.Response:
+    transport = httpx.ASGITransport(relay.app())
+    async with httpx.AsyncClient(transport=transport, base_url="http://relay.example") as client:
+        return await client.get(path)
+
+
+def address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host, int(port)
+
+
+async def test_a_relay_tells_the_addresses_that_it_got(relay: RelayService) -> None:
+    assert len(relay.listening) == len(LISTEN)
+    assert len(relay.upstream) == 2, "one per worker"
+    bound = relay.listening + relay.upstream
+    assert all(address(text)[0] == "127.0.0.1" for text in bound)
+    assert all(address(text)[1] > 0 for text in bound)
+    assert len(set(bound)) == len(bound)
+
+
+async def test_a_relay_that_runs_is_ready_and_counts(relay: RelayService) -> None:
+    assert relay.problem() is None
+    ready = await get(relay, "/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"ready": True})
+    assert (await get(relay, "/healthz")).text == "ok\n"
+    metrics = (await get(relay, "/metrics")).text
+    assert "firsthop_relay_flows 0.0" in metrics
+    assert 'firsthop_relay_dropped_packets_total{reason="hop_mac"} 0.0' in metrics
+
+
+async def test_a_packet_that_is_no_ones_is_counted_as_dropped(relay: RelayService) -> None:
+    def dropped() -> int:
+        assert relay._relay is not None
+        counters = relay._relay.counters()
+        return sum(value for key, value in counters.items() if key.startswith("dropped_"))
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"\x80 this is RTP of an unknown flow", address(relay.listening[0]))
+    while dropped() == 0:
+        pass
+    assert dropped() == 1
+
+
+async def test_a_relay_that_was_stopped_is_not_ready_and_frees_its_addresses() -> None:
+    relay = RelayService(settings(), Metrics())
+    assert relay.problem() == "not started"
+    assert relay.listening == relay.upstream == []
+    relay.start()
+    taken = [address(text) for text in relay.listening + relay.upstream]
+    relay.stop()
+    relay.stop()
+    assert relay.problem() == "not started"
+    assert (await get(relay, "/readyz")).status_code == 503
+    for host, port in taken:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind((host, port))
+
+
+@pytest.mark.parametrize("setting", ["listen", "upstream"])
+def test_an_address_that_is_taken_is_named(setting: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        value = (taken,) if setting == "listen" else taken
+        relay = RelayService(settings(**{setting: value}), Metrics())
+        with pytest.raises(OSError, match="in use") as error:
+            relay.start()
+        assert taken in str(error.value)
+    assert relay.problem() == "not started"
+
+
+def test_an_address_that_this_machine_does_not_have_is_named() -> None:
+    relay = RelayService(settings(listen=("192.0.2.1:0",)), Metrics())
+    with pytest.raises(OSError, match="192\\.0\\.2\\.1"):
+        relay.start()
+
+
+def test_a_relay_without_keys_does_not_start() -> None:
+    relay = RelayService(Settings(), Metrics())
+    with pytest.raises(ConfigError, match="firsthop key"):
+        relay.start()

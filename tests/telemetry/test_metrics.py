@@ -1,0 +1,109 @@
+"""The names and labels that dashboards are built on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from firsthop.telemetry.metrics import CONTENT_TYPE, Metrics
+
+RELAY = {
+    "ingress_packets": 1,
+    "ingress_bytes": 2,
+    "ingress_datagrams": 3,
+    "egress_packets": 4,
+    "egress_bytes": 5,
+    "flows": 6,
+    "flows_created": 7,
+    "flows_moved": 8,
+    "flows_released": 9,
+    "flows_expired": 10,
+    "flows_evicted": 11,
+    "dropped_hop_mac": 12,
+    "dropped_token_expired": 13,
+}
+ENGINE = {"sessions": 1, "ingress_packets": 2, "egress_packets": 3, "dropped_unproved": 4}
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def samples(metrics: Metrics) -> Samples:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+    }
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    return samples(metrics)[name, frozenset(labels.items())]
+
+
+def test_relay_counters_have_their_names_and_are_read_at_each_scrape() -> None:
+    metrics, counters = Metrics(), dict(RELAY)
+    metrics.watch_relay(lambda: counters)
+    assert value(metrics, "firsthop_relay_ingress_packets_total") == 1
+    assert value(metrics, "firsthop_relay_flows") == 6
+    assert value(metrics, "firsthop_relay_dropped_packets_total", reason="hop_mac") == 12
+    counters["flows"] = 99
+    assert value(metrics, "firsthop_relay_flows") == 99
+
+
+@pytest.mark.parametrize(
+    ("counters", "watch"),
+    [(RELAY, Metrics.watch_relay), (ENGINE, Metrics.watch_engine)],
+    ids=["relay", "engine"],
+)
+def test_every_native_counter_is_exported(
+    counters: dict[str, int], watch: Callable[[Metrics, Callable[[], dict[str, int]]], None]
+) -> None:
+    metrics = Metrics()
+    watch(metrics, lambda: counters)
+    assert sorted(set(counters.values()) - set(samples(metrics).values())) == []
+
+
+def test_relay_and_transceiver_of_one_process_do_not_mix() -> None:
+    metrics = Metrics()
+    metrics.watch_relay(lambda: RELAY)
+    metrics.watch_engine(lambda: ENGINE)
+    assert value(metrics, "firsthop_transceiver_sessions") == 1
+    assert value(metrics, "firsthop_transceiver_egress_packets_total") == 3
+    assert value(metrics, "firsthop_relay_egress_packets_total") == 4
+    assert value(metrics, "firsthop_transceiver_dropped_packets_total", reason="unproved") == 4
+
+
+def test_own_counters_have_their_names() -> None:
+    metrics = Metrics()
+    metrics.calls_ended.labels("hung_up").inc()
+    metrics.offers_refused.labels("overloaded").inc(2)
+    metrics.interruptions.inc(3)
+    metrics.setup_seconds.observe(0.15)
+    assert value(metrics, "firsthop_transceiver_calls_ended_total", reason="hung_up") == 1
+    assert value(metrics, "firsthop_signaling_offers_refused_total", code="overloaded") == 2
+    assert value(metrics, "firsthop_transceiver_interruptions_total") == 3
+    assert value(metrics, "firsthop_transceiver_setup_seconds_count") == 1
+    assert value(metrics, "firsthop_transceiver_setup_seconds_bucket", le="0.2") == 1
+
+
+def test_names_and_labels_are_a_closed_set() -> None:
+    metrics = Metrics()
+    metrics.watch_relay(lambda: RELAY)
+    metrics.watch_engine(lambda: ENGINE)
+    metrics.calls_ended.labels("hung_up").inc()
+    metrics.offers_refused.labels("invalid_offer").inc()
+    for name, labels in samples(metrics):
+        assert re.fullmatch(r"firsthop_(relay|transceiver|signaling)_[a-z_]+", name)
+        assert {key for key, _ in labels} <= {"reason", "code", "le"}
+
+
+def test_two_processes_worth_of_metrics_live_side_by_side() -> None:
+    one, other = Metrics(), Metrics()
+    one.interruptions.inc()
+    assert value(other, "firsthop_transceiver_interruptions_total") == 0
+
+
+def test_content_type_is_that_of_the_text_format() -> None:
+    assert CONTENT_TYPE.startswith("text/plain; version=0.0.4")

@@ -1,0 +1,187 @@
+"""The command, as a shell sees it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+import firsthop
+from firsthop import cli, runner
+from firsthop.config import Settings
+
+KEY = "ab" * 32
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Shell:
+    """Runs the command with an environment of its own, in this process."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+    ) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        # Logs are set up for a whole process: not for this one.
+        monkeypatch.setattr(runner, "configure_logs", lambda settings: None)
+
+    def __call__(self, *arguments: str, **environment: str) -> Done:
+        """Run the command until it ends."""
+        with self._monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["firsthop", *arguments])
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as end:
+                cli.main()
+        code = end.value.code or 0
+        assert isinstance(code, int)
+        return Done(code, *self._capsys.readouterr())
+
+
+@pytest.fixture
+def firsthop_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Shell:
+    return Shell(monkeypatch, capsys, tmp_path)
+
+
+def refused(done: Done) -> str:
+    """Return the one line that a command printed before it gave up."""
+    assert done.returncode == 1
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    return line
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """Yield an address, TCP and UDP, where somebody else listens."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+    ):
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen()
+        udp.bind(tcp.getsockname())
+        yield f"127.0.0.1:{tcp.getsockname()[1]}"
+
+
+def test_key_makes_another_key_each_time_that_settings_take(firsthop_command: Shell) -> None:
+    keys = [firsthop_command("key").stdout.strip() for _ in range(2)]
+    assert keys[0] != keys[1]
+    for key in keys:
+        assert Settings(keys={0: key}).key_bytes() == {0: bytes.fromhex(key)}
+
+
+def test_version_is_the_packages() -> None:
+    # The installed command, as a shell finds it.
+    command = [str(Path(sys.executable).with_name("firsthop")), "version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"{firsthop.__version__}\n"
+
+
+def test_settings_show_what_is_in_effect_without_keys(
+    firsthop_command: Shell, tmp_path: Path
+) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("relay: {workers: 3}\nbackend: echo\n")
+    done = firsthop_command(
+        "settings", "-c", str(path), FIRSTHOP_KEYS__0=KEY, FIRSTHOP_BACKEND="my.agent:talk"
+    )
+    assert done.returncode == 0
+    assert KEY not in done.stdout
+    shown = yaml.safe_load(done.stdout)
+    assert shown["relay"]["workers"] == 3
+    assert shown["backend"] == "my.agent:talk"
+    assert shown["audio"]["sample_rate"] == 16_000
+
+
+def test_settings_can_be_read_back(firsthop_command: Shell, tmp_path: Path) -> None:
+    first = firsthop_command("settings").stdout
+    path = tmp_path / "settings.yaml"
+    path.write_text(first)
+    assert firsthop_command("settings", "-c", str(path)).stdout == first
+
+
+def test_help_lists_the_commands(firsthop_command: Shell) -> None:
+    shown = firsthop_command("--help").stdout
+    for command in ("dev", "relay", "transceiver", "key", "settings", "version"):
+        assert command in shown
+
+
+def test_a_wrong_setting_is_one_line(firsthop_command: Shell) -> None:
+    line = refused(firsthop_command("settings", FIRSTHOP_RELAY__WORKERS="many"))
+    assert line == "firsthop: relay.workers: 'many': expected auto, or a number from 1 to 256"
+
+
+@pytest.mark.parametrize("text", ["[red]", "[/red]", "[fe80::1]:x", ":boom:", "\\[bold]"])
+def test_what_a_user_wrote_is_shown_as_it_was_written(firsthop_command: Shell, text: str) -> None:
+    line = refused(firsthop_command("settings", FIRSTHOP_RELAY__UPSTREAM=text))
+    assert repr(text) in line
+
+
+def test_a_long_line_stays_one_line(firsthop_command: Shell) -> None:
+    line = refused(firsthop_command("settings", FIRSTHOP_BAKCEND="echo", COLUMNS="40"))
+    assert "no such setting" in line
+
+
+def test_a_settings_file_that_is_missing_is_one_line(firsthop_command: Shell) -> None:
+    assert "nowhere.yaml" in refused(firsthop_command("settings", "-c", "nowhere.yaml"))
+
+
+def test_a_backend_that_is_missing_is_one_line(firsthop_command: Shell) -> None:
+    line = refused(firsthop_command("dev", "--backend", "nowhere:agent"))
+    assert line == "firsthop: backend: 'nowhere:agent': No module named 'nowhere'"
+
+
+@pytest.mark.parametrize("command", ["relay", "transceiver"])
+def test_missing_keys_are_one_line(firsthop_command: Shell, command: str) -> None:
+    line = refused(firsthop_command(command, FIRSTHOP_BACKEND="echo", FIRSTHOP_LOG_FORMAT="json"))
+    assert line.startswith("firsthop: keys: ")
+    assert "firsthop key" in line
+
+
+def test_a_relay_address_that_is_taken_is_one_line(firsthop_command: Shell, taken: str) -> None:
+    line = refused(
+        firsthop_command("relay", FIRSTHOP_KEYS__0=KEY, FIRSTHOP_RELAY__LISTEN=f'["{taken}"]')
+    )
+    assert taken in line
+    assert "in use" in line
+    assert "FIRSTHOP_RELAY__LISTEN" in line
+
+
+def test_a_transceiver_address_that_is_taken_is_one_line(
+    firsthop_command: Shell, taken: str
+) -> None:
+    line = refused(
+        firsthop_command(
+            "transceiver",
+            "--backend",
+            "echo",
+            FIRSTHOP_KEYS__0=KEY,
+            FIRSTHOP_TRANSCEIVER__LISTEN=taken,
+        )
+    )
+    assert taken in line
+    assert "FIRSTHOP_TRANSCEIVER__LISTEN" in line
+
+
+def test_a_missing_voice_is_one_line(firsthop_command: Shell, tmp_path: Path) -> None:
+    line = refused(firsthop_command("transceiver", FIRSTHOP_KEYS__0=KEY, PATH=str(tmp_path)))
+    assert "apt-get install espeak-ng" in line

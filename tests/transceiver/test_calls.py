@@ -1,0 +1,122 @@
+"""All calls of a transceiver, on an engine without sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+
+from firsthop._native import Event
+from firsthop.backends.function import FunctionBackend
+from firsthop.call import Call
+from firsthop.config import Settings
+from firsthop.errors import OverloadedError, UnknownCallError
+from firsthop.telemetry.metrics import Metrics
+from firsthop.transceiver import engine as module
+from firsthop.transceiver.calls import Calls
+from firsthop.transceiver.engine import EngineLoop
+from transceiver.fake_engine import FakeEngine
+
+SETTINGS = Settings(keys={0: "ab" * 32})
+
+
+class Exchange:
+    """Calls, and the engine below them."""
+
+    def __init__(self) -> None:
+        self.loop = EngineLoop(SETTINGS)
+        self.loop.start()
+        self.engine = cast(FakeEngine, self.loop.engine)
+        self.metrics = Metrics()
+        self.started = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.calls = Calls(SETTINGS, self.loop, FunctionBackend(self._agent), self.metrics)
+
+    async def _agent(self, call: Call) -> None:
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+@pytest.fixture
+async def exchange(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Exchange]:
+    monkeypatch.setattr(module, "Engine", FakeEngine)
+    exchange = Exchange()
+    yield exchange
+    exchange.loop.stop()
+
+
+async def test_an_offer_opens_a_call_with_an_id_that_cannot_be_guessed(exchange: Exchange) -> None:
+    one, answer = exchange.calls.open("offer")
+    other, _ = exchange.calls.open("offer")
+    assert answer == "answer to offer"
+    assert one.startswith("rtc_")
+    assert len(one) == len("rtc_") + 32
+    assert one != other
+    assert len(exchange.calls) == 2
+
+
+async def test_a_refusal_is_counted_and_opens_no_call(exchange: Exchange) -> None:
+    exchange.engine.refusal = OverloadedError("full")
+    with pytest.raises(OverloadedError):
+        exchange.calls.open("offer")
+    assert len(exchange.calls) == 0
+    counted = b'firsthop_signaling_offers_refused_total{code="overloaded"} 1.0'
+    assert counted in exchange.metrics.render()
+
+
+async def test_hanging_up_ends_a_call_and_then_it_is_unknown(exchange: Exchange) -> None:
+    call_id, _ = exchange.calls.open("offer")
+    exchange.calls.hang_up(call_id)
+    assert exchange.engine.notes == [("close", 1)]
+    exchange.engine.report(Event.Closed(1, "hung_up"))
+    await exchange.calls._none.wait()
+    with pytest.raises(UnknownCallError) as error:
+        exchange.calls.hang_up(call_id)
+    assert error.value.status == 404
+    assert len(exchange.calls) == 0
+
+
+async def test_a_call_whose_agent_lingers_is_unknown_to_clients(exchange: Exchange) -> None:
+    call_id, _ = exchange.calls.open("offer")
+    exchange.engine.report(Event.Connected(1))
+    await exchange.started.wait()
+    exchange.calls._calls[call_id].handle(Event.Closed(1, "client_closed"))
+    with pytest.raises(UnknownCallError):
+        exchange.calls.hang_up(call_id)
+
+
+async def test_closing_cancels_agents_and_waits_until_the_engine_has_let_go(
+    exchange: Exchange,
+) -> None:
+    exchange.calls.open("offer")
+    exchange.calls.open("offer")
+    exchange.engine.report(Event.Connected(1))
+    await exchange.started.wait()
+    closing = asyncio.create_task(exchange.calls.close())
+    await exchange.cancelled.wait()
+    assert exchange.engine.notes == [("close", 1), ("close", 2)]
+    assert not closing.done()
+    exchange.engine.report(Event.Closed(1, "hung_up"), Event.Closed(2, "hung_up"))
+    await closing
+    assert len(exchange.calls) == 0
+    ended = b'firsthop_transceiver_calls_ended_total{reason="hung_up"} 2.0'
+    assert ended in exchange.metrics.render()
+
+
+async def test_calls_that_the_engine_never_let_go_of_end_with_it(exchange: Exchange) -> None:
+    call_id, _ = exchange.calls.open("offer")
+    call = exchange.calls._calls[call_id]
+    exchange.loop.stop()
+    assert call.ended == "hung_up"
+    await exchange.calls.close()
+    assert len(exchange.calls) == 0
+
+
+async def test_closing_without_calls_is_over_at_once(exchange: Exchange) -> None:
+    await exchange.calls.close()

@@ -1,0 +1,133 @@
+"""Events of the engine on their way to the sessions they are for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+
+from firsthop._native import Event
+from firsthop.config import Settings, own_address
+from firsthop.errors import OfferError
+from firsthop.transceiver import engine as module
+from firsthop.transceiver.engine import EngineLoop
+from transceiver.fake_engine import FakeEngine
+
+KEY = "ab" * 32
+
+
+@pytest.fixture
+async def loop(monkeypatch: pytest.MonkeyPatch) -> EngineLoop:
+    monkeypatch.setattr(module, "Engine", FakeEngine)
+    loop = EngineLoop(Settings(keys={0: KEY}))
+    loop.start()
+    return loop
+
+
+@pytest.fixture
+def engine(loop: EngineLoop) -> Iterator[FakeEngine]:
+    engine = cast(FakeEngine, loop.engine)
+    yield engine
+    engine.stop()
+
+
+class Inbox:
+    """A session's handler."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
+
+    def __call__(self, event: Event) -> None:
+        self.events.put_nowait(event)
+
+
+async def test_each_event_goes_to_the_session_it_is_for(
+    loop: EngineLoop, engine: FakeEngine
+) -> None:
+    one, other = Inbox(), Inbox()
+    assert loop.accept("offer", one) == (1, "answer to offer")
+    loop.accept("offer", other)
+    engine.report(Event.Connected(2), Event.Message(1, "hi"), Event.Connected(99))
+    assert isinstance(await other.events.get(), Event.Connected)
+    assert isinstance(await one.events.get(), Event.Message)
+    assert one.events.empty()
+    assert other.events.empty()
+
+
+async def test_a_closed_session_hears_nothing_more(loop: EngineLoop, engine: FakeEngine) -> None:
+    inbox, witness = Inbox(), Inbox()
+    loop.accept("offer", inbox)
+    loop.accept("offer", witness)
+    engine.report(Event.Closed(1, "hung_up"), Event.Connected(1), Event.Connected(2))
+    await witness.events.get()
+    assert isinstance(inbox.events.get_nowait(), Event.Closed)
+    assert inbox.events.empty()
+
+
+async def test_a_session_that_fails_is_closed_and_the_others_go_on(
+    loop: EngineLoop, engine: FakeEngine
+) -> None:
+    def failing(event: Event) -> None:
+        raise ZeroDivisionError
+
+    witness = Inbox()
+    loop.accept("offer", failing)
+    loop.accept("offer", witness)
+    engine.report(Event.Connected(1), Event.Closed(1, "hung_up"), Event.Connected(2))
+    assert isinstance(await witness.events.get(), Event.Connected)
+    assert engine.notes == [("close", 1)], "a session that is closed is not closed again"
+
+
+async def test_a_failing_session_is_closed_when_the_engine_keeps_up_again(
+    loop: EngineLoop, engine: FakeEngine
+) -> None:
+    def failing(event: Event) -> None:
+        raise ZeroDivisionError
+
+    witness = Inbox()
+    loop.accept("offer", failing)
+    loop.accept("offer", witness)
+    engine.overloads = 1
+    engine.report(Event.Connected(1), Event.Message(1, "hi"), Event.Connected(2))
+    await witness.events.get()
+    assert engine.notes == [("close", 1)]
+
+
+async def test_stopping_tells_every_session_that_it_is_closed(
+    loop: EngineLoop, engine: FakeEngine
+) -> None:
+    inbox = Inbox()
+    loop.accept("offer", inbox)
+    loop.stop()
+    loop.stop()
+    closed = inbox.events.get_nowait()
+    assert isinstance(closed, Event.Closed)
+    assert closed.reason == "hung_up"
+    assert inbox.events.empty()
+    assert engine.stopped
+    assert not loop.running
+
+
+async def test_an_offer_that_is_refused_leaves_no_handler(
+    loop: EngineLoop, engine: FakeEngine
+) -> None:
+    inbox = Inbox()
+    engine.refusal = OfferError("no audio", 3)
+    with pytest.raises(OfferError, match="line 3"):
+        loop.accept("offer", inbox)
+    loop.stop()
+    assert inbox.events.empty()
+
+
+async def test_an_engine_that_does_not_run_says_so() -> None:
+    loop = EngineLoop(Settings(keys={0: KEY}))
+    assert not loop.running
+    with pytest.raises(RuntimeError, match="not running"):
+        loop.accept("offer", Inbox())
+    loop.stop()
+
+
+async def test_answers_name_this_machine_unless_addresses_are_set(engine: FakeEngine) -> None:
+    assert engine.options["advertised"] == [f"{own_address()}:3478"]
