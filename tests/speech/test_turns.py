@@ -27,6 +27,8 @@ class Heard:
         sample_rate: int = RATE,
         settings: TurnSettings | None = None,
         frame_ms: int = FRAME_MS,
+        *,
+        alert: bool = False,
     ) -> None:
         self.detector = TurnDetector(settings or TurnSettings(), sample_rate)
         self.starts: list[tuple[int, SpeechStarted]] = []
@@ -34,7 +36,7 @@ class Heard:
         size = 2 * (frame_ms * sample_rate // 1000)
         for begin in range(0, len(stream), size):
             fed_ms = length_ms(stream[: begin + size], sample_rate)
-            for event in self.detector.feed(stream[begin : begin + size]):
+            for event in self.detector.feed(stream[begin : begin + size], alert=alert):
                 if isinstance(event, SpeechStarted):
                     self.starts.append((fed_ms, event))
                 else:
@@ -152,3 +154,20 @@ async def test_speech_without_end_is_cut_after_a_minute() -> None:
     (_, first), (_, second) = heard.starts[:2]
     assert second.at_ms - first.at_ms == pytest.approx(60_000, abs=2 * WINDOW_MS)
     assert heard.detector.speaking
+
+
+@pytest.mark.parametrize("offset_ms", [0, 7, 13, 19, 26])
+async def test_an_alert_detector_hears_the_start_no_later_and_the_same_turn(offset_ms: int) -> None:
+    stream = silence(offset_ms, RATE) + await conversation(RATE)
+    calm, alert = Heard(stream), Heard(stream, alert=True)
+    [(calm_after_ms, _)], [(alert_after_ms, started)] = calm.starts, alert.starts
+    assert alert_after_ms <= calm_after_ms
+    assert started.at_ms <= alert_after_ms
+    assert alert.ends[0][1].at_ms == calm.ends[0][1].at_ms
+
+
+@pytest.mark.parametrize("loudness", [0, 30, 300, 3000])
+def test_an_alert_detector_is_not_startled_by_noise(loudness: int) -> None:
+    noise = np.random.default_rng(loudness).normal(0, 1, 20 * RATE) * loudness
+    stream = np.clip(noise, -32768, 32767).astype("<i2").tobytes()
+    assert Heard(stream, alert=True).starts == []

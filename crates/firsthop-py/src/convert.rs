@@ -53,7 +53,7 @@ pub(crate) fn hop_key_id(id: u8) -> PyResult<u8> {
 
 /// PCM16, little-endian, as Python's `bytes` carry it.
 pub(crate) fn samples(pcm: &[u8]) -> PyResult<Vec<i16>> {
-    if pcm.len() % 2 != 0 {
+    if !pcm.len().is_multiple_of(2) {
         let message = format!(
             "PCM16 takes two bytes per sample; {} bytes are odd",
             pcm.len()

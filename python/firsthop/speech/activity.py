@@ -23,7 +23,7 @@ RATE: Final = 16_000
 #: Samples per window: 32 ms.
 WINDOW: Final = 512
 #: Samples of the window before, which the model wants in front of each.
-_CONTEXT: Final = 64
+CONTEXT: Final = 64
 
 Samples = npt.NDArray[np.float32]
 
@@ -44,16 +44,29 @@ class VoiceActivity:
 
     def __init__(self) -> None:
         self._state: Samples = np.zeros((2, 1, 128), dtype=np.float32)
-        self._context: Samples = np.zeros(_CONTEXT, dtype=np.float32)
+        self._context: Samples = np.zeros(CONTEXT, dtype=np.float32)
         self._rate = np.array(RATE, dtype=np.int64)
 
     def probability(self, window: Samples) -> float:
         """How likely the next `WINDOW` samples, float in [-1, 1] at `RATE`, hold speech: 0 to 1."""
-        heard = np.concatenate((self._context, window))
+        likely, self._state = self._run(np.concatenate((self._context, window)))
+        self._context = window[-CONTEXT:]
+        return likely
+
+    def glance(self, recent: Samples) -> float:
+        """How likely there is speech in the latest sound, before its window is full: 0 to 1.
+
+        Args:
+            recent: The latest `CONTEXT` + `WINDOW` samples; some were judged before. The stream
+                does not move on.
+        """
+        likely, _ = self._run(recent)
+        return likely
+
+    def _run(self, heard: Samples) -> tuple[float, Samples]:
         inputs = {"input": heard[np.newaxis], "state": self._state, "sr": self._rate}
-        probability, self._state = _model().run(None, inputs)
-        self._context = window[-_CONTEXT:]
-        return float(probability[0, 0])
+        likely, state = _model().run(None, inputs)
+        return float(likely[0, 0]), state
 
 
 def warm_up() -> None:

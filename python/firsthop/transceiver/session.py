@@ -139,9 +139,10 @@ class LiveCall(Call):
         self._agent.add_done_callback(self._returned)
 
     def _hear(self, pcm: bytes, at_ms: int) -> None:
-        for turn in self._turns.feed(pcm):
+        can_interrupt = self.interruptible and self.speaking
+        for turn in self._turns.feed(pcm, alert=can_interrupt):
             if isinstance(turn, SpeechStarted):
-                if self.interruptible and self.speaking:
+                if can_interrupt:
                     self._metrics.interruptions.inc()
                     self._silence()
                 self._channel.speech_started(turn.at_ms)
