@@ -241,6 +241,8 @@ class Call(ABC):
         playback = self._playbacks.pop(utterance, None)
         if playback is not None:
             playback._settle(played)
+            # The engine may end a stream that ran too far ahead of what is played.
+            playback._stop()
         return playback
 
     def _end(self, reason: str) -> None:

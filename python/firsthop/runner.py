@@ -112,8 +112,9 @@ async def _running_relay(relay: RelayService) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _running_transceiver(transceiver: TransceiverService) -> AsyncIterator[None]:
+    await transceiver.prepare()
     with _explained("transceiver"):
-        await transceiver.start()
+        transceiver.start()
     try:
         yield
     finally:

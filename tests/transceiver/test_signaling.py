@@ -405,7 +405,8 @@ async def service() -> AsyncIterator[TransceiverService]:
         ),
     )
     service = TransceiverService(settings, Metrics(), EchoBackend())
-    await service.start()
+    await service.prepare()
+    service.start()
     yield service
     await service.stop()
     assert len(service.calls) == 0

@@ -120,7 +120,7 @@ impl Playout {
     /// flushed meanwhile starts it anew, so a caller stops sending when it hears of the flush.
     ///
     /// # Errors
-    /// [`QueueFull`]: nothing was taken.
+    /// [`QueueFull`]: nothing was taken, and the utterance ends with what it has.
     pub fn push(
         &mut self,
         now: Instant,
@@ -130,6 +130,7 @@ impl Playout {
     ) -> Result<(), QueueFull> {
         let limit = self.rate as usize * MAX_QUEUED.as_secs() as usize;
         if self.queued_samples + pcm.len() > limit {
+            self.cut(id);
             return Err(QueueFull);
         }
         self.queued_samples += pcm.len();
@@ -218,6 +219,18 @@ impl Playout {
     /// What became of the utterances, oldest first.
     pub fn poll_progress(&mut self) -> Option<Progress> {
         self.progress.pop_front()
+    }
+
+    /// Lets utterance `id` end with what is queued of it, so that its account is settled.
+    fn cut(&mut self, id: UtteranceId) {
+        match self.queue.iter_mut().find(|utterance| utterance.id == id) {
+            Some(utterance) => utterance.complete = true,
+            None => self.progress.push_back(Progress::Ended {
+                utterance: id,
+                played_ms: 0,
+                interrupted: true,
+            }),
+        }
     }
 
     fn start(&mut self, now: Instant) {
@@ -403,6 +416,12 @@ mod tests {
             playout.push(now, 1, &minute, false).unwrap();
         }
         assert_eq!(playout.push(now, 1, &[0], false), Err(QueueFull));
+        assert_eq!(playout.push(now, 2, &[0], true), Err(QueueFull));
+        assert_eq!(
+            playout.poll_progress(),
+            Some(ended(2, 0, true)),
+            "settled at once"
+        );
         playout.flush();
         playout.push(now, 2, &minute, true).unwrap();
     }

@@ -332,11 +332,12 @@ impl Session {
                 }
             }
         }
-        if let Some(playout) = &mut self.playout {
-            playout.push(now, utterance, pcm, complete)?;
-        }
+        let taken = match &mut self.playout {
+            Some(playout) => playout.push(now, utterance, pcm, complete),
+            None => Ok(()),
+        };
         self.speak(now, out);
-        Ok(())
+        taken
     }
 
     /// Stops speaking at once; the events tell what was played of each utterance.

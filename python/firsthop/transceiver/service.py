@@ -34,7 +34,7 @@ _SECURITY_HEADERS = {
 
 
 class TransceiverService:
-    """Runs one transceiver from `start` to `stop`.
+    """Runs one transceiver: `prepare`, then `start`, then `stop`.
 
     Args:
         settings: All settings.
@@ -52,15 +52,22 @@ class TransceiverService:
         self.calls = Calls(settings, self._engine, self._backend, metrics)
         self._failed = False
 
-    async def start(self) -> None:
-        """Prepare the backend, load the models, bind the sockets.
+    async def prepare(self) -> None:
+        """Prepare the backend and load the models: what is slow, and what may be missing.
 
         Raises:
-            FirsthopError: The backend or a setting stands in the way.
-            OSError: A socket cannot be bound; the message names it.
+            FirsthopError: The backend cannot answer calls.
         """
         await self._backend.prepare()
         activity.warm_up()
+
+    def start(self) -> None:
+        """Bind the sockets and start the engine, on the running loop.
+
+        Raises:
+            ConfigError: No keys are set.
+            OSError: A socket cannot be bound; the message names the setting and the address.
+        """
         self._engine.start()
         self._metrics.watch_engine(self._engine.engine.counters)
         transceiver = self._settings.transceiver
