@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from firsthop.config import Settings, load, own_address
+from firsthop.config import Settings, load
 from firsthop.errors import ConfigError
 
 KEY = "0123456789abcdef" * 4
@@ -387,7 +387,3 @@ def test_whatever_a_setting_holds_gives_settings_or_a_config_error(values: dict[
         yaml.safe_dump(values, file)
         file.flush()
         settings_or_refusal(Path(file.name), {})
-
-
-def test_own_address_is_one_that_a_socket_can_have() -> None:
-    assert own_address().count(".") == 3

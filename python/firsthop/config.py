@@ -10,7 +10,6 @@ import ipaddress
 import os
 import re
 import reprlib
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -392,14 +391,3 @@ def _first_problem(error: ValidationError) -> ConfigError:
     if key.startswith("key") or isinstance(problem["input"], dict):
         return ConfigError(key, message)
     return ConfigError(key, f"{reprlib.repr(problem['input'])}: {message}")
-
-
-def own_address() -> str:
-    """The address of this machine that others see, or loopback when it has no network."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Sends nothing: connecting a UDP socket only asks the routing table.
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"

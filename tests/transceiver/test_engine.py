@@ -9,10 +9,10 @@ from typing import cast
 import pytest
 
 from firsthop._native import Event
-from firsthop.config import Settings, own_address
+from firsthop.config import Settings
 from firsthop.errors import OfferError
 from firsthop.transceiver import engine as module
-from firsthop.transceiver.engine import EngineLoop
+from firsthop.transceiver.engine import EngineLoop, own_address
 from transceiver.fake_engine import FakeEngine
 
 KEY = "ab" * 32
@@ -131,3 +131,7 @@ async def test_an_engine_that_does_not_run_says_so() -> None:
 
 async def test_answers_name_this_machine_unless_addresses_are_set(engine: FakeEngine) -> None:
     assert engine.options["advertised"] == [f"{own_address()}:3478"]
+
+
+def test_own_address_is_one_that_a_socket_can_have() -> None:
+    assert own_address().count(".") == 3

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable
 
 import structlog
 
 from firsthop._native import Engine, Event
-from firsthop.config import Settings, own_address
+from firsthop.config import Settings
 from firsthop.errors import OverloadedError
 
 log = structlog.get_logger()
@@ -124,3 +125,14 @@ class EngineLoop:
             if not closed:
                 with contextlib.suppress(OverloadedError):
                     engine.close(event.session)
+
+
+def own_address() -> str:
+    """The address of this machine that others see, or loopback when it has no network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Sends nothing: connecting a UDP socket only asks the routing table.
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
