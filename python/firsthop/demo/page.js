@@ -11,6 +11,8 @@ const NETWORK_INTERVAL_MS = 1_000;
 const ARIA_INTERVAL_MS = 500;
 const FRAME_MS = 15;
 const STILL_FRAME_MS = 250;
+/** Longer than any speech that a browser holds back against jitter. */
+const BUFFERED_SPEECH_MS = 200;
 const BAR_SPACING_PX = 7;
 const SPARKLINE_POINTS = 60;
 const QUIETEST_DB = -60;
@@ -447,6 +449,7 @@ class CallView {
   #conversation;
   #network;
   #networkTimer;
+  #unmuteTimer = 0;
   /** @type {CallState} */
   #shown = "idle";
 
@@ -459,7 +462,10 @@ class CallView {
     this.#network = network;
     this.call = new Call({
       onChange: (call) => this.#show(call),
-      onEvent: (call, received) => conversation.add(call, received),
+      onEvent: (call, received) => {
+        this.#cutShort(received.event.type);
+        conversation.add(call, received);
+      },
     });
     this.#networkTimer = setInterval(() => this.#sampleNetwork(), NETWORK_INTERVAL_MS);
   }
@@ -475,6 +481,21 @@ class CallView {
     this.#shown = call.state;
     if (call.state === "interrupted") this.#scope.cut();
     if (call.isOver) this.#close(call);
+  }
+
+  /**
+   * When the agent is interrupted the browser still holds some of its speech, 40 to 80 ms, and
+   * would play it. Muting drops it; unmuting never depends on another event.
+   *
+   * @param {string} eventType
+   */
+  #cutShort(eventType) {
+    const cleared = eventType === "output_audio_buffer.cleared";
+    if (!cleared && eventType !== "output_audio_buffer.started") return;
+    const audio = /** @type {HTMLAudioElement} */ (element("audio"));
+    clearTimeout(this.#unmuteTimer);
+    audio.muted = cleared;
+    if (cleared) this.#unmuteTimer = setTimeout(() => (audio.muted = false), BUFFERED_SPEECH_MS);
   }
 
   /** @param {MediaStream | null} remoteStream */
