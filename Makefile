@@ -37,6 +37,14 @@ format: $(VENV)/.stamp/test-tools ## Format all code
 	@cargo fmt --all
 	@$(VENV)/bin/ruff check --fix --quiet; $(VENV)/bin/ruff format --quiet
 
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for a minute (needs a nightly compiler and cargo-fuzz)
+	@for target in $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs))); do \
+	  mkdir -p fuzz/corpus/$$target fuzz/seeds/$$target; \
+	  scripts/step "Fuzz $$target" cargo +nightly fuzz run $$target fuzz/corpus/$$target \
+	    fuzz/seeds/$$target -- -max_total_time=60 -verbosity=0 || exit 1; \
+	done
+
 .PHONY: lock
 lock: ## Pin the newest allowed Python packages again
 	@$(VENV)/bin/pip install --quiet uv
