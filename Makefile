@@ -40,9 +40,9 @@ format: $(VENV)/.stamp/test-tools ## Format all code
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for a minute (needs a nightly compiler and cargo-fuzz)
 	@for target in $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs))); do \
-	  mkdir -p fuzz/corpus/$$target fuzz/seeds/$$target; \
+	  mkdir -p fuzz/corpus/$$target; \
 	  scripts/step "Fuzz $$target" cargo +nightly fuzz run $$target fuzz/corpus/$$target \
-	    fuzz/seeds/$$target -- -max_total_time=60 -verbosity=0 || exit 1; \
+	    $$(ls -d fuzz/seeds/$$target 2>/dev/null) -- -max_total_time=60 -verbosity=0 || exit 1; \
 	done
 
 .PHONY: lock

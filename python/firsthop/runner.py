@@ -45,6 +45,8 @@ def run(agent: Agent, settings: Settings | None = None) -> None:
     try:
         settings = settings if settings is not None else load(None, os.environ)
         configure_logs(settings)
+        name = f"{agent.__module__}:{getattr(agent, '__qualname__', 'agent')}"
+        settings = settings.model_copy(update={"backend": name})
         asyncio.run(serve_dev(settings, FunctionBackend(agent)))
     except FirsthopError as error:
         # The last line of a script calls this: its user wants the message, not our call stack.
@@ -163,6 +165,8 @@ async def _serve_http(
         port=int(port),
         log_config=None,
         access_log=False,
+        # What runs besides HTTP is started and stopped around the server, not by it.
+        lifespan="off",
         timeout_graceful_shutdown=1,
         # A slow client cannot hold a connection for long before it has said what it wants.
         timeout_keep_alive=5,
@@ -203,15 +207,19 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on SIGINT and SIGTERM; unlike uvicorn's, do not raise them again afterwards."""
+        """Stop on SIGINT and SIGTERM.
+
+        Unlike uvicorn's, these are not raised again afterwards, and a second one changes nothing:
+        the farewell is short, and an impatient Ctrl-C must not tear it. The loop removes the
+        handlers when it is closed.
+        """
         loop = asyncio.get_running_loop()
         for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, self.handle_exit, name, None)
-        try:
-            yield
-        finally:
-            for name in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(name)
+            loop.add_signal_handler(name, self._stop)
+        yield
+
+    def _stop(self) -> None:
+        self.should_exit = True
 
 
 def _announce(rows: list[tuple[str, str, str]], next_step: str) -> None:

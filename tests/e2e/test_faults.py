@@ -104,11 +104,13 @@ async def test_a_new_transceiver_has_the_relay_forget_the_old_ones_flows(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_calls_politely(edge: Edge, number: signal.Signals) -> None:
+@pytest.mark.parametrize("times", [1, 3], ids=["once", "impatiently"])
+async def test_a_signal_ends_calls_politely(edge: Edge, number: signal.Signals, times: int) -> None:
     process = await edge.dev("agents:mirror")
     async with Peer() as peer:
         await peer.call(process.url)
-        process.send(number)
+        for _ in range(times):
+            process.send(number)
         assert await process.exit_code() == 0
         await until(lambda: peer.state == "closed", "aiortc is told that the call is over")
     assert '"event": "call.ended"' in process.log.read_text()
