@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 import firsthop
-from firsthop import cli, runner
+from firsthop import cli
 from firsthop.config import Settings
+from firsthop.telemetry import logs
 
 KEY = "ab" * 32
 
@@ -39,7 +40,7 @@ class Shell:
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "path", list(sys.path))
         # Logs are set up for a whole process: not for this one.
-        monkeypatch.setattr(runner, "configure_logs", lambda settings: None)
+        monkeypatch.setattr(logs, "configure", lambda log_format: None)
 
     def __call__(self, *arguments: str, **environment: str) -> Done:
         """Run the command until it ends."""

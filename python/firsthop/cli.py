@@ -18,6 +18,7 @@ from rich.text import Text
 from firsthop import __version__, runner
 from firsthop.config import KEY_BYTES, Settings, load
 from firsthop.errors import FirsthopError
+from firsthop.telemetry import logs
 
 app = typer.Typer(
     name="firsthop",
@@ -82,7 +83,7 @@ def _settings(config: Path | None, backend: str | None = None) -> Settings:
 
 
 def _serve(serve: Callable[[Settings], Coroutine[None, None, None]], settings: Settings) -> None:
-    runner.configure_logs(settings)
+    logs.configure(settings.log_format)
     asyncio.run(serve(settings))
 
 

@@ -33,6 +33,7 @@ from pydantic_settings import (
 )
 
 from firsthop.errors import ConfigError
+from firsthop.overlay import overlaid
 
 ENVIRONMENT_PREFIX = "FIRSTHOP_"
 KEY_BYTES = 32
@@ -320,7 +321,7 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
     """
     variables = _Environment(Settings)
     variables.env_vars = {name.lower(): value for name, value in environment.items()}
-    values = _overlaid({} if path is None else _read(path), variables())
+    values = overlaid({} if path is None else _read(path), variables())
     try:
         settings = Settings(**values)
     except ValidationError as error:
@@ -336,17 +337,6 @@ class _Environment(EnvSettingsSource):
             return super().decode_complex_value(field_name, field, value)
         except (ValueError, RecursionError):
             return value
-
-
-def _overlaid(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge deeply; `high` wins."""
-    merged = dict(low)
-    for key, value in high.items():
-        below = merged.get(key)
-        if isinstance(below, dict) and isinstance(value, dict):
-            value = _overlaid(below, value)
-        merged[key] = value
-    return merged
 
 
 def _read(path: Path) -> dict[str, Any]:

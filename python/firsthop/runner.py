@@ -44,7 +44,7 @@ def run(agent: Agent, settings: Settings | None = None) -> None:
     """
     try:
         settings = settings if settings is not None else load(None, os.environ)
-        configure_logs(settings)
+        logs.configure(settings.log_format)
         name = f"{agent.__module__}:{getattr(agent, '__qualname__', 'agent')}"
         settings = settings.model_copy(update={"backend": name})
         asyncio.run(serve_dev(settings, FunctionBackend(agent)))
@@ -235,8 +235,3 @@ def _announce(rows: list[tuple[str, str, str]], next_step: str) -> None:
 
 def _port(address: str) -> str:
     return address.rpartition(":")[2]
-
-
-def configure_logs(settings: Settings) -> None:
-    """Set up logging as the settings say."""
-    logs.configure(settings.log_format)

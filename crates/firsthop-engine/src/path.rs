@@ -2,9 +2,9 @@
 //!
 //! Invariant *own the path*: STUN goes where the ICE agent says; everything else goes to the
 //! active address, which is the latest that was nominated (authenticated USE-CANDIDATE) and has
-//! answered a check of ours, whichever came second. Before an address has answered, it is sent at most
-//! [`UNPROVED_FACTOR`] times the bytes it sent (decision 0003), and what it sends besides STUN is
-//! parked.
+//! answered a check of ours, whichever came second. Before an address has answered, it is sent at
+//! most [`UNPROVED_FACTOR`] times the bytes it sent (decision 0003), and what it sends besides STUN
+//! is parked.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -18,24 +18,24 @@ _DROPPED: Final = "dropped_"
 
 Counters = Mapping[str, int]
 
-#: Native counter -> (metric, help). All counters but the gauges only grow.
+#: Native counter, which is the metric's name too -> help. All counters but the gauges only grow.
 _RELAY: Final = {
-    "ingress_packets": ("ingress_packets", "Packets forwarded from clients to transceivers"),
-    "ingress_bytes": ("ingress_bytes", "Bytes of those packets, without hop headers"),
-    "ingress_datagrams": ("ingress_datagrams", "Datagrams that carried those packets"),
-    "egress_packets": ("egress_packets", "Packets forwarded from transceivers to clients"),
-    "egress_bytes": ("egress_bytes", "Bytes of those packets, without hop headers"),
-    "flows": ("flows", "Flows remembered now"),
-    "flows_created": ("flows_created", "Flows learned from the return path"),
-    "flows_moved": ("flows_moved", "Flows that changed their owner"),
-    "flows_released": ("flows_released", "Flows that their owner ended"),
-    "flows_expired": ("flows_expired", "Flows forgotten because nothing passed"),
-    "flows_evicted": ("flows_evicted", "Flows forgotten early, for room"),
+    "ingress_packets": "Packets forwarded from clients to transceivers",
+    "ingress_bytes": "Bytes of those packets, without hop headers",
+    "ingress_datagrams": "Datagrams that carried those packets",
+    "egress_packets": "Packets forwarded from transceivers to clients",
+    "egress_bytes": "Bytes of those packets, without hop headers",
+    "flows": "Flows remembered now",
+    "flows_created": "Flows learned from the return path",
+    "flows_moved": "Flows that changed their owner",
+    "flows_released": "Flows that their owner ended",
+    "flows_expired": "Flows forgotten because nothing passed",
+    "flows_evicted": "Flows forgotten early, for room",
 }
 _TRANSCEIVER: Final = {
-    "sessions": ("sessions", "Sessions that the engine owns now"),
-    "ingress_packets": ("ingress_packets", "Packets from clients"),
-    "egress_packets": ("egress_packets", "Packets to clients"),
+    "sessions": "Sessions that the engine owns now",
+    "ingress_packets": "Packets from clients",
+    "egress_packets": "Packets to clients",
 }
 _GAUGES: Final = frozenset({"flows", "sessions"})
 
@@ -43,18 +43,16 @@ _GAUGES: Final = frozenset({"flows", "sessions"})
 class _NativeCollector(Collector):
     """Turns the native core's counters into metrics, at the moment of a scrape."""
 
-    def __init__(
-        self, part: str, names: Mapping[str, tuple[str, str]], read: Callable[[], Counters]
-    ) -> None:
+    def __init__(self, part: str, names: Mapping[str, str], read: Callable[[], Counters]) -> None:
         self._prefix = f"firsthop_{part}_"
         self._names = names
         self._read = read
 
     def collect(self) -> Iterable[Metric]:
         counters = self._read()
-        for key, (name, text) in self._names.items():
-            family = GaugeMetricFamily if key in _GAUGES else CounterMetricFamily
-            yield family(self._prefix + name, text, value=counters[key])
+        for name, text in self._names.items():
+            family = GaugeMetricFamily if name in _GAUGES else CounterMetricFamily
+            yield family(self._prefix + name, text, value=counters[name])
         dropped = CounterMetricFamily(
             self._prefix + "dropped_packets", "Packets dropped, by reason", labels=["reason"]
         )

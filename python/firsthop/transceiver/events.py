@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from firsthop.call import Played
 from firsthop.config import Settings
+from firsthop.overlay import overlaid
 
 #: What waits for the channel to open; it opens within a second or never.
 _MAX_WAITING: Final = 100
@@ -206,7 +207,7 @@ class RealtimeChannel:
             self._refuse(event, "invalid_event", "expected an object", param="session")
             return
         try:
-            session = _merged(self._session, changes)
+            session = overlaid(self._session, changes)
             fits = len(_json(session)) <= _MAX_SESSION_BYTES
         except RecursionError:
             fits = False
@@ -265,17 +266,6 @@ def _session_object(call_id: str, settings: Settings) -> dict[str, Any]:
             "output": {},
         },
     }
-
-
-def _merged(held: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge deeply: an object changes only the fields that it names."""
-    merged = dict(held)
-    for key, value in changes.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            value = _merged(old, value)
-        merged[key] = value
-    return merged
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -102,31 +102,16 @@ async def _read_offer(request: Request) -> str:
 
 async def _read_form(request: Request) -> str:
     try:
-        form = await request.form(max_files=2, max_fields=4)
+        async with request.form(max_files=2, max_fields=4) as form:
+            session, offer = await _part(form, "session"), await _part(form, "sdp")
     except HTTPException as error:
         raise SignalingError(f"multipart body: {error.detail}", code="invalid_form") from None
-    async with _closing(form):
-        session = await _part(form, "session")
-        if session is not None:
-            # Which fields have an effect is the agent's matter; that it is JSON is checked here.
-            _json(session, "session")
-        offer = await _part(form, "sdp")
+    if session is not None:
+        # Which fields have an effect is the agent's matter; that it is JSON is checked here.
+        _json(session, "session")
     if offer is None:
         raise SignalingError("the form has no part 'sdp'", code="missing_sdp", param="sdp")
     return offer
-
-
-class _closing:
-    """Closes a form's files, whatever happens."""
-
-    def __init__(self, form: FormData) -> None:
-        self._form = form
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._form.close()
 
 
 async def _part(form: FormData, name: str) -> str | None:
