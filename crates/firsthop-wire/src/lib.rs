@@ -4,6 +4,7 @@
 //! *No byte from the network can panic*: every parser here takes any input and answers with a
 //! value or an error from a closed set, and the fuzz targets hold it to that.
 
+pub mod bundle;
 pub mod demux;
 pub mod hop;
 pub mod stun;
