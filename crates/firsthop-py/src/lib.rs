@@ -12,7 +12,7 @@ mod _native {
     #[pymodule_export]
     use crate::engine::{PyEngine, PyEvent};
     #[pymodule_export]
-    use crate::relay::PyRelay;
+    use crate::relay::{PyNotice, PyRelay};
     #[pymodule_export]
     use crate::wire::{open_token, seal_hop_header, seal_token};
 }

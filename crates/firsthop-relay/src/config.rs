@@ -76,15 +76,26 @@ pub struct RelayConfig {
     /// With several addresses on one machine name each: answers leave a wildcard socket from
     /// whichever address the route prefers. Port 0 asks for any free port.
     pub listen: Vec<SocketAddr>,
+    /// Public TCP addresses, for clients that cannot send UDP (RFC 6544). Their ingress ids follow
+    /// those of `listen`.
+    pub tcp_listen: Vec<SocketAddr>,
     /// Where owners send to. Worker `i` uses this port plus `i`; with port 0, any free port each.
     pub upstream: SocketAddr,
     /// Threads, each with its own sockets and flows. One per core serves best.
     pub workers: usize,
-    /// Flows that each worker can remember. Each takes about 150 bytes, once it is used.
+    /// Pins each worker to a core of its own, as far as there are cores.
+    pub pin: bool,
+    /// How long a worker asks for the next packet again and again before it sleeps. It spares a
+    /// packet the wake-up, and costs the core.
+    pub busy_poll: Duration,
+    /// Flows that each worker can remember. Each takes 64 bytes and its share of an index, together
+    /// 72 at most, once it is used.
     pub flow_capacity: usize,
     /// How long a flow is remembered after its last packet either way; in whole seconds, rounded
     /// up. See [`DEFAULT_FLOW_IDLE`].
     pub flow_idle: Duration,
+    /// Whether somebody answers [`crate::Notice::LookUp`]. Without, no notices are made.
+    pub look_up: bool,
     /// Keys that open tokens.
     pub token_keys: TokenKeys,
     /// Cluster secrets. Owners may answer under any of them.
@@ -96,11 +107,22 @@ pub struct RelayConfig {
 }
 
 impl RelayConfig {
+    /// How many public sockets a worker has: ingress ids are below.
+    pub(crate) fn ingresses(&self) -> usize {
+        self.listen.len() + self.tcp_listen.len()
+    }
+
     /// Finds what no relay could run with.
     pub(crate) fn check(&self) -> io::Result<()> {
         let refuse = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        if self.listen.is_empty() || self.listen.len() > usize::from(u16::MAX) {
-            return refuse("listen: between 1 and 65535 addresses".to_owned());
+        if self.listen.is_empty() || self.ingresses() > usize::from(u8::MAX) {
+            return refuse("listen: between 1 and 255 addresses, with those for TCP".to_owned());
+        }
+        if self.flow_idle.as_secs() > crate::flow::MAX_IDLE_SECONDS {
+            return refuse(format!(
+                "flow_idle: at most {} seconds",
+                crate::flow::MAX_IDLE_SECONDS
+            ));
         }
         if self.workers == 0 {
             return refuse("workers: at least 1".to_owned());

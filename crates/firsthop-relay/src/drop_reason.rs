@@ -60,6 +60,13 @@ drop_reasons! {
     OwnerNotAllowed = "owner_not_allowed",
     /// Ingress: of no known flow, and no binding request with a token.
     UnknownFlow = "unknown_flow",
+    /// Ingress: of an unknown flow, and too many packets wait for the flow cache already.
+    ParkingFull = "parking_full",
+    /// Ingress: of an unknown flow, and the flow cache did not answer in time.
+    LookUpTimeout = "look_up_timeout",
+    /// Neither way: something for the control plane or from it found its mailbox full. No packet is
+    /// lost by that alone.
+    MailboxFull = "mailbox_full",
     /// Egress: the datagram's source is in no cluster's networks and ports.
     SourceNotAllowed = "source_not_allowed",
     /// Egress: no hop header, or one that runs past the end. The rest of the datagram is lost.

@@ -12,11 +12,13 @@
 //!   latest CONFIRM counts, so that nobody can pin a spoofed address (`tests/hijack.rs`). Nothing
 //!   but a token leads anywhere (`tests/forged_tokens.rs`), and nobody but the owner speaks for a
 //!   flow (`tests/return_path_spoof.rs`).
-//! - *No lookup on the packet path.* What is not known here and now is dropped.
+//! - *No lookup on the packet path.* Nobody waits for an answer: a packet of an unknown flow is
+//!   parked, bounded in time and number, while the control plane asks (`tests/look_ups.rs`).
 //! - *No byte from the network can panic* (`tests/oversize.rs`, `tests/forged_tokens.rs`, and the
 //!   fuzz target).
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +29,16 @@ use firsthop_wire::stun::{Binding, Class};
 use firsthop_wire::token::TokenKeys;
 
 use crate::config::{self, Cluster, RelayConfig};
+use crate::control::{FlowBytes, Notice};
 use crate::counters::Counters;
 use crate::drop_reason::DropReason;
-use crate::flow::{Flow, FlowKey, FlowTable, Inserted};
+use crate::flow::{Flow, FlowKey, FlowTable, Inserted, Slot};
+use crate::handover::{self, FlowRecord, KnownFlow};
 use crate::pairs::PairKeys;
+use crate::parking::{Parked, Parking};
+
+/// Slots of the flow table that one page of a handover covers.
+const PAGE: usize = 1024;
 
 /// The time, as the caller reads it once per batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +59,9 @@ pub enum Verdict {
         /// What goes before the packet.
         header: SealedHeader,
     },
+    /// Nothing for now. The forwarder kept a copy; if its owner is found in time, it comes out of
+    /// [`Forwarder::take_ready`].
+    Parked,
     /// Nothing. Already counted.
     Drop(DropReason),
 }
@@ -66,9 +77,20 @@ pub struct Delivery<'a> {
     pub payload: &'a [u8],
 }
 
+/// A packet that was parked, and whose owner is known now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// The owner.
+    pub to: SocketAddr,
+    /// What goes before the packet.
+    pub header: SealedHeader,
+    /// The packet.
+    pub packet: Vec<u8>,
+}
+
 /// The decisions of one worker, and the flows and keys that they need.
 ///
-/// Call [`Forwarder::expire`] about once a second.
+/// Call [`Forwarder::expire`] about once a second, and at [`Forwarder::deadline`].
 pub struct Forwarder {
     ingresses: u16,
     hop_key_id: u8,
@@ -76,7 +98,15 @@ pub struct Forwarder {
     clusters: Vec<Cluster>,
     pairs: PairKeys,
     flows: FlowTable,
+    /// `None` when there is nobody to ask.
+    parking: Option<Parking>,
+    ready: Vec<Ready>,
+    notices: Vec<Notice>,
+    /// Flows that changed since a handover began.
+    changed: Option<HashSet<FlowKey>>,
     counters: Arc<Counters>,
+    keys: Vec<FlowKey>,
+    slots: Vec<Option<Slot>>,
 }
 
 impl Forwarder {
@@ -85,14 +115,20 @@ impl Forwarder {
     #[must_use]
     pub fn new(config: &RelayConfig, counters: Arc<Counters>) -> Self {
         Self {
-            // More public sockets than ids: those beyond are unknown to owners, not confused.
-            ingresses: u16::try_from(config.listen.len()).unwrap_or(u16::MAX),
+            // The configuration was checked: at most as many as there are ids.
+            ingresses: config.ingresses() as u16,
             hop_key_id: config.hop_key_id,
             token_keys: config.token_keys.clone(),
             clusters: config.clusters.clone(),
             pairs: PairKeys::new(config.hop_secrets.clone()),
             flows: FlowTable::new(config.flow_capacity, config.flow_idle),
+            parking: config.look_up.then(Parking::default),
+            ready: Vec::new(),
+            notices: Vec::new(),
+            changed: None,
             counters,
+            keys: Vec::new(),
+            slots: Vec::new(),
         }
     }
 
@@ -110,13 +146,34 @@ impl Forwarder {
         ingress: u16,
         packet: &[u8],
     ) -> Verdict {
-        match self.route(now, canonical(client), ingress, packet) {
-            Ok((to, header)) => Verdict::Forward { to, header },
-            Err(reason) => {
-                self.counters.dropped(reason, 1);
-                Verdict::Drop(reason)
+        let key = flow_key(client, ingress);
+        let slot = self.flows.find(&key);
+        self.judge(now, key, slot, packet)
+    }
+
+    /// [`Forwarder::ingress`] for every packet of a batch, in order; `forward` gets those that go
+    /// on, each with its owner and header. Cheaper than one by one when there are many flows.
+    pub fn ingress_batch<'a>(
+        &mut self,
+        now: Now,
+        ingress: u16,
+        packets: impl Iterator<Item = (SocketAddr, &'a [u8])> + Clone,
+        mut forward: impl FnMut(SocketAddr, &SealedHeader, &'a [u8]),
+    ) {
+        let (mut keys, mut slots) = (
+            std::mem::take(&mut self.keys),
+            std::mem::take(&mut self.slots),
+        );
+        keys.clear();
+        keys.extend(packets.clone().map(|(client, _)| flow_key(client, ingress)));
+        self.flows.find_all(&keys, &mut slots);
+        // Judging packets of clients neither creates flows nor removes any: the slots stay good.
+        for (((_, packet), key), slot) in packets.zip(&keys).zip(&slots) {
+            if let Verdict::Forward { to, header } = self.judge(now, *key, *slot, packet) {
+                forward(to, &header, packet);
             }
         }
+        (self.keys, self.slots) = (keys, slots);
     }
 
     /// Judges every record of `datagram`, which `source` sent to the upstream socket, and passes
@@ -130,7 +187,7 @@ impl Forwarder {
     ) {
         let source = canonical(source);
         // The cheapest check first: no key is derived for a source that may not speak at all.
-        if !self.clusters.iter().any(|cluster| cluster.allows(source)) {
+        if !self.may_own(source) {
             self.counters.dropped(DropReason::SourceNotAllowed, 1);
             return;
         }
@@ -153,18 +210,138 @@ impl Forwarder {
         self.counters.flows.set(self.flows.len() as u64);
     }
 
-    /// Forgets the flows that fell silent.
-    pub fn expire(&mut self, now: Now) {
-        let expired = self.flows.expire(now.elapsed);
+    /// What the control plane found out about a flow that a [`Notice::LookUp`] named: its owner,
+    /// or that nobody knows it.
+    ///
+    /// An owner outside the clusters counts as none: whoever answers cannot lead packets astray.
+    pub fn answer(&mut self, now: Now, flow: &FlowBytes, owner: Option<SocketAddr>) {
+        let Some(key) = FlowKey::from_bytes(flow) else {
+            return;
+        };
+        // The return path may have been faster, and knows better.
+        if self.flows.find(&key).is_some() {
+            return;
+        }
+        match owner.map(canonical).filter(|&owner| self.may_own(owner)) {
+            Some(owner) => {
+                // It fails only without the key to seal with, and then nothing is forwarded at all.
+                if self.create(now, key, owner, true).is_ok() {
+                    self.counters.flows_found.add(1);
+                }
+            }
+            None => {
+                let parking = self.parking.as_mut();
+                let lost = parking.map_or(0, |parking| parking.refuse(now.elapsed, key));
+                self.counters.dropped(DropReason::UnknownFlow, lost as u64);
+            }
+        }
+        self.counters.flows.set(self.flows.len() as u64);
+    }
+
+    /// Packets that were parked and can go on now: after [`Forwarder::egress`] and
+    /// [`Forwarder::answer`] there may be some.
+    pub fn take_ready(&mut self) -> impl ExactSizeIterator<Item = Ready> + '_ {
+        self.ready.drain(..)
+    }
+
+    /// What there is to tell the control plane. Nothing, unless it answers look-ups.
+    pub fn take_notices(&mut self) -> impl ExactSizeIterator<Item = Notice> + '_ {
+        self.notices.drain(..)
+    }
+
+    /// Forgets flows that fell silent, and packets that waited for too long. Returns false when it
+    /// has more to do, and wants to be called again after the next packets.
+    pub fn expire(&mut self, now: Now) -> bool {
+        if let Some(parking) = &mut self.parking {
+            let lost = parking.expire(now.elapsed);
+            self.counters
+                .dropped(DropReason::LookUpTimeout, lost as u64);
+        }
+        let (telling, notices) = (self.parking.is_some(), &mut self.notices);
+        let (expired, done) = self.flows.expire(now.elapsed, |key, flow| {
+            if telling && flow.proved {
+                notices.push(kept(key, flow.owner));
+            }
+        });
         self.counters.flows_expired.add(expired as u64);
         self.counters.flows.set(self.flows.len() as u64);
+        done
+    }
+
+    /// When a parked packet has waited for too long.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.parking.as_ref()?.deadline()
+    }
+
+    /// The flows in some slots of the table from `first` on, for [`Forwarder::restore`] of the
+    /// process that takes over; `None` past the last one. Go on at `first` + [`Forwarder::PAGE`].
+    ///
+    /// From the first call on, changes are noted for [`Forwarder::changes`].
+    pub fn export(&mut self, now: Now, first: usize) -> Option<Vec<u8>> {
+        self.changed.get_or_insert_default();
+        let page = self.flows.page(now.elapsed, first, PAGE)?;
+        let mut bytes = Vec::new();
+        for (key, flow, idle_seconds) in page {
+            record(key, Some((flow, idle_seconds))).write(&mut bytes);
+        }
+        Some(bytes)
+    }
+
+    /// Slots that one page of [`Forwarder::export`] covers.
+    pub const PAGE: usize = PAGE;
+
+    /// The flows that changed since the first [`Forwarder::export`], as they are now.
+    pub fn changes(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for key in self.changed.take().unwrap_or_default() {
+            let slot = self.flows.find(&key);
+            record(key, slot.map(|slot| (self.flows.get(slot), 0))).write(&mut bytes);
+        }
+        bytes
+    }
+
+    /// Takes over flows that another process exported, and what changed there afterwards.
+    pub fn restore(&mut self, now: Now, bytes: &[u8]) {
+        for FlowRecord { key, known } in handover::records(bytes) {
+            let held = self.flows.find(&key);
+            if let Some(slot) = held {
+                self.flows.remove(slot);
+            }
+            let Some(known) = known.filter(|known| self.may_own(known.owner)) else {
+                continue;
+            };
+            let seen = now
+                .elapsed
+                .saturating_sub(Duration::from_secs(known.idle_seconds.into()));
+            if let Ok(flow) = self.flow(now, key, known.owner, known.proved)
+                && self.flows.insert(seen, key, flow) == Inserted::Free
+                && held.is_none()
+            {
+                self.counters.flows_restored.add(1);
+            }
+        }
+        self.counters.flows.set(self.flows.len() as u64);
+    }
+
+    fn judge(&mut self, now: Now, key: FlowKey, slot: Option<Slot>, packet: &[u8]) -> Verdict {
+        let reason = match self.route(now, key, slot, packet) {
+            Ok((to, header)) => return Verdict::Forward { to, header },
+            Err(DropReason::UnknownFlow) => match self.park(now, key, packet) {
+                Some(reason) => reason,
+                None => return Verdict::Parked,
+            },
+            Err(reason) => reason,
+        };
+        self.counters.dropped(reason, 1);
+        Verdict::Drop(reason)
     }
 
     fn route(
         &mut self,
         now: Now,
-        client: SocketAddr,
-        ingress: u16,
+        key: FlowKey,
+        slot: Option<Slot>,
         packet: &[u8],
     ) -> Result<(SocketAddr, SealedHeader), DropReason> {
         if packet.is_empty() {
@@ -173,34 +350,55 @@ impl Forwarder {
         if packet.len() > MAX_CLIENT_DATAGRAM {
             return Err(DropReason::Oversize);
         }
-        if !can_be_a_client(client) {
+        if !can_be_a_client(key.client()) {
             return Err(DropReason::ClientAddress);
         }
-        let key = FlowKey { client, ingress };
         let named_owner = match demux::kind(packet) {
             Some(Kind::Dtls | Kind::Rtp) => None,
             Some(Kind::Stun) => self.named_owner(now, packet)?,
             Some(Kind::Hop) | None => return Err(DropReason::UnknownProtocol),
         };
+        let known = slot.map(|slot| (slot, self.flows.get(slot)));
 
         // *A binding request follows its own token*: one for another owner than the flow's leaves
         // the flow alone, neither moving it nor keeping it alive.
         if let Some(owner) = named_owner
-            && self.flows.peek(&key).is_none_or(|flow| flow.owner != owner)
+            && known.is_none_or(|(_, flow)| flow.owner != owner)
         {
             return Ok((owner, self.seal_up(now, key, owner)?));
         }
-        let flow = self
-            .flows
-            .touch(now.elapsed, &key)
-            .ok_or(DropReason::UnknownFlow)?;
-        let (owner, tick) = (flow.owner, hop::tick_at(now.unix_seconds));
-        if flow.tick == tick {
-            return Ok((owner, flow.header));
+        let (slot, flow) = known.ok_or(DropReason::UnknownFlow)?;
+        self.flows.touch(now.elapsed, slot);
+        if flow.tick == hop::tick_at(now.unix_seconds) {
+            let header = self.header_up(key, flow.tick);
+            return Ok((flow.owner, header.sealed_with(flow.mac)));
         }
-        let header = seal_up(&mut self.pairs, self.hop_key_id, tick, key, owner)?;
-        (flow.header, flow.tick) = (header, tick);
-        Ok((owner, header))
+        let header = self.seal_up(now, key, flow.owner)?;
+        let resealed = Flow {
+            mac: header.mac(),
+            tick: hop::tick_at(now.unix_seconds),
+            ..flow
+        };
+        self.flows.set(slot, resealed);
+        Ok((flow.owner, header))
+    }
+
+    /// Keeps a packet of an unknown flow while somebody is asked, or tells why it is dropped.
+    fn park(&mut self, now: Now, key: FlowKey, packet: &[u8]) -> Option<DropReason> {
+        let Some(parking) = &mut self.parking else {
+            return Some(DropReason::UnknownFlow);
+        };
+        match parking.park(now.elapsed, key, packet) {
+            Parked::First => {
+                self.notices.push(Notice::LookUp {
+                    flow: key.to_bytes(),
+                });
+                None
+            }
+            Parked::Waiting => None,
+            Parked::Full => Some(DropReason::ParkingFull),
+            Parked::Refused => Some(DropReason::UnknownFlow),
+        }
     }
 
     /// The owner that a binding request names by its token; `None` for STUN that names nobody.
@@ -234,14 +432,11 @@ impl Forwarder {
         if header.ingress >= self.ingresses {
             return Err(DropReason::UnknownIngress);
         }
-        let client = canonical(header.client);
+        let key = flow_key(header.client, header.ingress);
+        let client = key.client();
         if !can_be_a_client(client) {
             return Err(DropReason::ClientAddress);
         }
-        let key = FlowKey {
-            client,
-            ingress: header.ingress,
-        };
         self.learn(now, source, key, header.flags)?;
         Ok(Delivery {
             ingress: header.ingress,
@@ -258,53 +453,61 @@ impl Forwarder {
         key: FlowKey,
         flags: Flags,
     ) -> Result<(), DropReason> {
-        let held = self.flows.peek(&key).map(|flow| (flow.owner, flow.proved));
+        let slot = self.flows.find(&key);
+        let held = slot.map(|slot| (slot, self.flows.get(slot)));
         let proved = flags.contains(Flags::PATH);
         let ends = flags.contains(Flags::RELEASE);
+        let absent = flags.contains(Flags::NO_SESSION);
 
-        if flags.contains(Flags::NO_SESSION) {
-            if held.is_some_and(|(owner, _)| owner != source) {
-                return Err(DropReason::NotOwner);
-            }
-            self.release(&key);
-            return Err(DropReason::NoSession);
-        }
         match held {
-            Some((owner, _)) if owner == source => {
-                if let Some(flow) = self.flows.touch(now.elapsed, &key) {
-                    flow.proved |= proved;
+            Some((slot, flow)) if flow.owner == source => {
+                if ends || absent {
+                    self.release(key, slot);
+                } else {
+                    self.flows.touch(now.elapsed, slot);
+                    if proved && !flow.proved {
+                        self.flows.set(slot, Flow { proved, ..flow });
+                        self.note(key, source, proved);
+                    }
                 }
             }
-            Some((_, held_proved)) => {
-                let better = flags.contains(Flags::CONFIRM) && (proved || !held_proved);
-                if ends || !better {
+            Some((slot, flow)) => {
+                let better = flags.contains(Flags::CONFIRM) && (proved || !flow.proved);
+                if ends || absent || !better {
                     return Err(DropReason::NotOwner);
                 }
                 let moved = self.flow(now, key, source, proved)?;
-                if let Some(flow) = self.flows.touch(now.elapsed, &key) {
-                    *flow = moved;
-                }
+                self.flows.touch(now.elapsed, slot);
+                self.flows.set(slot, moved);
                 self.counters.flows_moved.add(1);
+                self.note(key, source, proved);
             }
+            None if absent => {}
             None if !flags.contains(Flags::CONFIRM) => return Err(DropReason::NoFlow),
             None if ends => {}
-            None => self.create(now, key, source, proved)?,
+            None => {
+                if self.create(now, key, source, proved)? {
+                    self.note(key, source, proved);
+                }
+            }
         }
-        if ends {
-            self.release(&key);
+        match absent {
+            true => Err(DropReason::NoSession),
+            false => Ok(()),
         }
-        Ok(())
     }
 
+    /// Remembers a flow, if there is room, and lets its parked packets go on either way.
     fn create(
         &mut self,
         now: Now,
         key: FlowKey,
         owner: SocketAddr,
         proved: bool,
-    ) -> Result<(), DropReason> {
+    ) -> Result<bool, DropReason> {
         let flow = self.flow(now, key, owner, proved)?;
-        match self.flows.insert(now.elapsed, key, flow) {
+        let inserted = self.flows.insert(now.elapsed, key, flow);
+        match inserted {
             Inserted::Free => self.counters.flows_created.add(1),
             Inserted::Evicted => {
                 self.counters.flows_created.add(1);
@@ -313,7 +516,19 @@ impl Forwarder {
             // The packet itself needs no flow.
             Inserted::Full => self.counters.dropped(DropReason::FlowTableFull, 1),
         }
-        Ok(())
+        if let Some(parking) = &mut self.parking
+            && !parking.is_empty()
+        {
+            let header = self.header_up(key, flow.tick).sealed_with(flow.mac);
+            let parked = self.parking.as_mut().map(|parking| parking.take(&key));
+            let ready = parked.into_iter().flatten().map(|packet| Ready {
+                to: owner,
+                header,
+                packet,
+            });
+            self.ready.extend(ready);
+        }
+        Ok(inserted != Inserted::Full)
     }
 
     fn flow(
@@ -323,19 +538,40 @@ impl Forwarder {
         owner: SocketAddr,
         proved: bool,
     ) -> Result<Flow, DropReason> {
-        let header = self.seal_up(now, key, owner)?;
         Ok(Flow {
             owner,
-            header,
-            tick: hop::tick_at(now.unix_seconds),
             proved,
+            mac: self.seal_up(now, key, owner)?.mac(),
+            tick: hop::tick_at(now.unix_seconds),
         })
     }
 
-    fn release(&mut self, key: &FlowKey) {
-        if self.flows.remove(key) {
-            self.counters.flows_released.add(1);
+    fn release(&mut self, key: FlowKey, slot: Slot) {
+        self.flows.remove(slot);
+        self.counters.flows_released.add(1);
+        if let Some(changed) = &mut self.changed {
+            changed.insert(key);
         }
+        if self.parking.is_some() {
+            self.notices.push(Notice::Gone {
+                flow: key.to_bytes(),
+            });
+        }
+    }
+
+    /// Notes that a flow is new, or has a new owner or proof. Only what is proved is worth telling:
+    /// the rest may be anybody's claim.
+    fn note(&mut self, key: FlowKey, owner: SocketAddr, proved: bool) {
+        if let Some(changed) = &mut self.changed {
+            changed.insert(key);
+        }
+        if proved && self.parking.is_some() {
+            self.notices.push(kept(key, owner));
+        }
+    }
+
+    fn may_own(&self, address: SocketAddr) -> bool {
+        self.clusters.iter().any(|cluster| cluster.allows(address))
     }
 
     fn seal_up(
@@ -344,41 +580,50 @@ impl Forwarder {
         key: FlowKey,
         owner: SocketAddr,
     ) -> Result<SealedHeader, DropReason> {
-        let tick = hop::tick_at(now.unix_seconds);
-        seal_up(&mut self.pairs, self.hop_key_id, tick, key, owner)
+        let header = self.header_up(key, hop::tick_at(now.unix_seconds));
+        let pair = self.pairs.of_owner(self.hop_key_id, owner);
+        Ok(header.seal(&pair.ok_or(DropReason::HopUnknownKey)?))
+    }
+
+    fn header_up(&self, key: FlowKey, tick: u16) -> Header {
+        Header {
+            direction: Direction::Up,
+            flags: Flags::default(),
+            key_id: self.hop_key_id,
+            hop_limit: hop::HOP_LIMIT,
+            tick,
+            client: key.client(),
+            ingress: key.ingress().into(),
+            return_hop: None,
+        }
     }
 }
 
-fn seal_up(
-    pairs: &mut PairKeys,
-    key_id: u8,
-    tick: u16,
-    flow: FlowKey,
-    owner: SocketAddr,
-) -> Result<SealedHeader, DropReason> {
-    let key = pairs
-        .of_owner(key_id, owner)
-        .ok_or(DropReason::HopUnknownKey)?;
-    let header = Header {
-        direction: Direction::Up,
-        flags: Flags::default(),
-        key_id,
-        hop_limit: hop::HOP_LIMIT,
-        tick,
-        client: flow.client,
-        ingress: flow.ingress,
-        return_hop: None,
-    };
-    Ok(header.seal(&key))
+/// The configuration was checked: an ingress id fits.
+fn flow_key(client: SocketAddr, ingress: u16) -> FlowKey {
+    FlowKey::new(client, ingress as u8)
 }
 
-/// One form for one address: IPv4 from a dual-stack socket is IPv4, and IPv6 has neither flow
-/// label nor zone.
+fn kept(key: FlowKey, owner: SocketAddr) -> Notice {
+    Notice::Kept {
+        flow: key.to_bytes(),
+        owner,
+    }
+}
+
+fn record(key: FlowKey, known: Option<(Flow, u32)>) -> FlowRecord {
+    let known = known.map(|(flow, idle_seconds)| KnownFlow {
+        owner: flow.owner,
+        proved: flow.proved,
+        // An hour at most, or the flow would be forgotten.
+        idle_seconds: idle_seconds.try_into().unwrap_or(u16::MAX),
+    });
+    FlowRecord { key, known }
+}
+
+/// IPv4 from a dual-stack socket is IPv4, and IPv6 has neither flow label nor zone.
 fn canonical(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
-        IpAddr::V6(ip) => SocketAddrV6::new(ip, address.port(), 0, 0).into(),
-    }
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Whether a packet can be sent to `client` at all. What the kernel would refuse is refused here,
@@ -395,14 +640,6 @@ fn can_be_a_client(client: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_client_has_one_address_whatever_the_socket() {
-        let mapped = "[::ffff:192.0.2.1]:5000".parse().unwrap();
-        assert_eq!(canonical(mapped), "192.0.2.1:5000".parse().unwrap());
-        let zoned = SocketAddrV6::new("2001:db8::1".parse().unwrap(), 5000, 9, 3).into();
-        assert_eq!(canonical(zoned), "[2001:db8::1]:5000".parse().unwrap());
-    }
 
     #[test]
     fn an_address_that_no_answer_reaches_is_no_client() {

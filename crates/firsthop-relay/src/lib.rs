@@ -8,68 +8,209 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-mod bundle;
 mod config;
+mod control;
 mod counters;
 mod drop_reason;
 mod flow;
 pub mod forwarder;
+mod handover;
 mod pairs;
-mod udp;
+mod parking;
 mod worker;
 
 pub use config::{Cluster, DEFAULT_FLOW_IDLE, RelayConfig};
+pub use control::{FlowBytes, Notice};
 pub use counters::{Counters, Snapshot};
 pub use drop_reason::DropReason;
+pub use flow::{address_from_bytes, address_to_bytes};
 pub use forwarder::Forwarder;
 
-use udp::{Sharing, Socket};
-use worker::{Stopper, Worker};
+use control::{Command, NoticeReceiver};
+use firsthop_udp::{Options, Sharing, Socket};
+use worker::{Handle, Sockets, Worker};
+
+/// How long a worker may take to write one page of its flows.
+const EXPORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A relay whose sockets are bound, and that does not forward yet: packets wait in the system.
+pub struct Bound {
+    local_addrs: Vec<SocketAddr>,
+    upstream_addrs: Vec<SocketAddr>,
+    notices: NoticeReceiver,
+    workers: Vec<Prepared>,
+    pin: bool,
+}
+
+struct Prepared {
+    worker: Worker,
+    counters: Arc<Counters>,
+    handle: Arc<Handle>,
+    sockets: Vec<OwnedFd>,
+}
 
 /// A running relay. Dropping it stops it.
-#[derive(Debug)]
 pub struct Relay {
     local_addrs: Vec<SocketAddr>,
     upstream_addrs: Vec<SocketAddr>,
+    notices: NoticeReceiver,
     workers: Vec<Running>,
 }
 
 /// A worker, as seen from outside its thread.
 struct Running {
     counters: Arc<Counters>,
-    stopper: Arc<Stopper>,
+    handle: Arc<Handle>,
+    /// Its sockets once more, for whoever takes over.
+    sockets: Vec<OwnedFd>,
     /// Set when the worker ended with an error.
     error: Arc<OnceLock<io::Error>>,
     /// Taken when it is joined.
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Vec<u8>>>,
 }
 
-impl Relay {
-    /// Checks `config`, binds every socket, then starts the workers. Returns at once.
+impl Bound {
+    /// Checks `config` and binds every socket.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] for a configuration that cannot work, with the field in the
     /// message; what the system refused, such as [`io::ErrorKind::AddrInUse`], with the address in
-    /// the message. Nothing is left running then.
-    pub fn start(config: RelayConfig) -> io::Result<Self> {
+    /// the message.
+    pub fn bind(config: &RelayConfig) -> io::Result<Self> {
         config.check()?;
-        let mut relay = Self {
-            local_addrs: Vec::new(),
-            upstream_addrs: Vec::new(),
-            workers: Vec::new(),
-        };
+        let mut first = Vec::new();
+        Self::assemble(config, |number| {
+            let sockets = bind(config, number, &first)?;
+            if number == 0 {
+                // What the first worker bound settles what port 0 means.
+                first = sockets.public.iter().map(Socket::local_addr).collect();
+            }
+            Ok(sockets)
+        })
+    }
+
+    /// Takes the sockets over that [`Relay::sockets`] of another process named, worker by worker.
+    ///
+    /// # Errors
+    /// As [`Bound::bind`]; [`io::ErrorKind::InvalidInput`] also when the sockets are not those that
+    /// `config` asks for, with the field in the message.
+    pub fn adopt(config: &RelayConfig, sockets: Vec<Vec<OwnedFd>>) -> io::Result<Self> {
+        config.check()?;
+        if sockets.len() != config.workers {
+            return Err(invalid(format!(
+                "workers: the relay to take over from has {}, not {}",
+                sockets.len(),
+                config.workers
+            )));
+        }
+        let mut sockets = sockets.into_iter();
+        Self::assemble(config, |number| {
+            adopt(config, number, sockets.next().unwrap_or_default())
+        })
+    }
+
+    fn assemble(
+        config: &RelayConfig,
+        mut sockets: impl FnMut(usize) -> io::Result<Sockets>,
+    ) -> io::Result<Self> {
+        let notices = NoticeReceiver::new()?;
+        let (mut local_addrs, mut upstream_addrs) = (Vec::new(), Vec::new());
         let mut workers = Vec::with_capacity(config.workers);
         for number in 0..config.workers {
-            workers.push(relay.bind(&config, number)?);
+            let sockets = sockets(number)?;
+            if number == 0 {
+                local_addrs = sockets.public.iter().map(Socket::local_addr).collect();
+            }
+            upstream_addrs.push(sockets.upstream.local_addr());
+            let all = sockets.public.iter().chain([&sockets.upstream]);
+            let again = all.map(|socket| socket.as_fd().try_clone_to_owned());
+            let again = again.collect::<io::Result<_>>()?;
+            let counters = Arc::new(Counters::default());
+            let sender = notices.sender(number)?;
+            let (worker, handle) = Worker::new(config, sockets, Arc::clone(&counters), sender)?;
+            workers.push(Prepared {
+                worker,
+                counters,
+                handle,
+                sockets: again,
+            });
         }
-        // Threads only after every bind: a client must not reach half a relay.
-        for (number, (public, upstream)) in workers.into_iter().enumerate() {
-            relay.spawn(&config, number, public, upstream)?;
+        Ok(Self {
+            local_addrs,
+            upstream_addrs,
+            notices,
+            workers,
+            pin: config.pin,
+        })
+    }
+
+    /// Takes over flows of the same worker of another process: pages of [`Relay::export`] first,
+    /// then what [`Relay::finish`] returned. A worker that does not exist has none.
+    pub fn restore(&mut self, worker: usize, flows: &[u8]) {
+        if let Some(prepared) = self.workers.get_mut(worker) {
+            prepared.worker.restore(flows);
+        }
+    }
+
+    /// Starts the workers. Returns at once.
+    ///
+    /// # Errors
+    /// When the system has no thread to give. Nothing is left running then.
+    pub fn run(self) -> io::Result<Relay> {
+        let mut relay = Relay {
+            local_addrs: self.local_addrs,
+            upstream_addrs: self.upstream_addrs,
+            notices: self.notices,
+            workers: Vec::with_capacity(self.workers.len()),
+        };
+        for (number, prepared) in self.workers.into_iter().enumerate() {
+            relay.workers.push(prepared.run(number, self.pin)?);
         }
         Ok(relay)
+    }
+}
+
+impl Prepared {
+    fn run(self, number: usize, pin: bool) -> io::Result<Running> {
+        let error = Arc::new(OnceLock::new());
+        let thread = std::thread::Builder::new()
+            .name(format!("firsthop-relay-{number}"))
+            .spawn({
+                let (worker, error) = (self.worker, Arc::clone(&error));
+                move || {
+                    if pin {
+                        pin_to_core(number);
+                    }
+                    worker.run().unwrap_or_else(|ended| {
+                        // The only one who sets it.
+                        let _ = error.set(ended);
+                        Vec::new()
+                    })
+                }
+            })?;
+        Ok(Running {
+            counters: self.counters,
+            handle: self.handle,
+            sockets: self.sockets,
+            error,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Relay {
+    /// Binds and runs. Returns at once.
+    ///
+    /// # Errors
+    /// As [`Bound::bind`] and [`Bound::run`].
+    pub fn start(config: &RelayConfig) -> io::Result<Self> {
+        Bound::bind(config)?.run()
     }
 
     /// Public addresses as bound, by ingress id.
@@ -84,13 +225,9 @@ impl Relay {
         &self.upstream_addrs
     }
 
-    /// What all workers counted since the start.
-    #[must_use]
-    pub fn counters(&self) -> Snapshot {
-        self.workers
-            .iter()
-            .map(|worker| worker.counters.snapshot())
-            .sum()
+    /// What each worker counted since the start.
+    pub fn counters(&self) -> impl Iterator<Item = Snapshot> + '_ {
+        self.workers.iter().map(|worker| worker.counters.snapshot())
     }
 
     /// Why a worker is no longer running, if one is not. A relay that failed serves only some
@@ -109,71 +246,155 @@ impl Relay {
             })
     }
 
+    /// All notices that wait, each with its worker's number, oldest first.
+    #[must_use]
+    pub fn take_notices(&self) -> Vec<(usize, Notice)> {
+        self.notices.take().into()
+    }
+
+    /// Readable when notices wait.
+    #[must_use]
+    pub fn notices_fd(&self) -> BorrowedFd<'_> {
+        self.notices.as_fd()
+    }
+
+    /// Answers a [`Notice::LookUp`] of `worker`: the flow's owner, or `None` when nobody knows it.
+    /// Never waits; returns whether the worker had room for it.
+    pub fn answer(&self, worker: usize, flow: FlowBytes, owner: Option<SocketAddr>) -> bool {
+        let command = Command::Answer { flow, owner };
+        self.workers
+            .get(worker)
+            .is_some_and(|worker| worker.handle.send(command))
+    }
+
+    /// The sockets of each worker, for [`Bound::adopt`] in another process.
+    pub fn sockets(&self) -> impl Iterator<Item = &[OwnedFd]> {
+        self.workers.iter().map(|worker| &*worker.sockets)
+    }
+
+    /// A page of the flows of `worker`, for [`Bound::restore`] in another process; `None` past the
+    /// last one. Pages begin at multiples of [`Forwarder::PAGE`]. Forwarding goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`] when the worker does not answer within a second.
+    pub fn export(&self, worker: usize, first: usize) -> io::Result<Option<Vec<u8>>> {
+        let Some(worker) = self.workers.get(worker) else {
+            return Ok(None);
+        };
+        let (reply, page) = sync_channel(1);
+        if !worker.handle.send(Command::Export { first, reply }) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        page.recv_timeout(EXPORT_PATIENCE)
+            .map_err(|_| io::ErrorKind::TimedOut.into())
+    }
+
+    /// Stops the workers, within milliseconds, and returns for each the flows that changed since
+    /// the first [`Relay::export`]. What clients and owners send from now on waits in the sockets.
+    pub fn finish(mut self) -> Vec<Vec<u8>> {
+        self.end()
+    }
+
     /// Stops the workers and waits for them: within milliseconds.
     pub fn stop(self) {
         drop(self);
     }
 
-    /// The sockets of worker `number`. The first worker settles what port 0 means.
-    fn bind(&mut self, config: &RelayConfig, number: usize) -> io::Result<(Vec<Socket>, Socket)> {
-        let mut public = Vec::with_capacity(config.listen.len());
-        for (ingress, &address) in config.listen.iter().enumerate() {
-            // An IPv4 address beside it takes IPv4's part of the port.
-            let only_v6 = config
-                .listen
-                .iter()
-                .any(|other| other.is_ipv4() && other.port() == address.port());
-            let address = self.local_addrs.get(ingress).copied().unwrap_or(address);
-            let sharing = match number {
-                0 => Sharing::Opened,
-                _ => Sharing::Joined,
-            };
-            let socket = Socket::bind(address, sharing, only_v6).map_err(named("listen"))?;
-            if number == 0 {
-                self.local_addrs.push(socket.local_addr());
-            }
-            public.push(socket);
+    fn end(&mut self) -> Vec<Vec<u8>> {
+        for worker in &self.workers {
+            worker.handle.stop();
         }
-        let mut address = config.upstream;
-        if address.port() != 0 {
-            // The configuration was checked: it fits.
-            address.set_port(address.port() + number as u16);
-        }
-        let upstream = Socket::bind(address, Sharing::Exclusive, false);
-        let upstream = upstream.map_err(named("upstream"))?;
-        self.upstream_addrs.push(upstream.local_addr());
-        Ok((public, upstream))
+        let threads = self.workers.iter_mut().map(|worker| worker.thread.take());
+        // A panic was told to standard error when it happened.
+        threads
+            .map(|thread| thread.and_then(|thread| thread.join().ok()))
+            .map(Option::unwrap_or_default)
+            .collect()
     }
+}
 
-    fn spawn(
-        &mut self,
-        config: &RelayConfig,
-        number: usize,
-        public: Vec<Socket>,
-        upstream: Socket,
-    ) -> io::Result<()> {
-        let counters = Arc::new(Counters::default());
-        let error = Arc::new(OnceLock::new());
-        let (worker, stopper) = Worker::new(config, public, upstream, Arc::clone(&counters))?;
-        let thread = std::thread::Builder::new()
-            .name(format!("firsthop-relay-{number}"))
-            .spawn({
-                let error = Arc::clone(&error);
-                move || {
-                    if let Err(ended) = worker.run() {
-                        // The only one who sets it.
-                        let _ = error.set(ended);
-                    }
-                }
-            })?;
-        self.workers.push(Running {
-            counters,
-            stopper,
-            error,
-            thread: Some(thread),
-        });
-        Ok(())
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.end();
     }
+}
+
+fn options(sharing: Sharing, only_v6: bool, gro: bool) -> Options {
+    Options {
+        sharing,
+        only_v6,
+        gro,
+    }
+}
+
+/// Binds the sockets of worker `number`. `first` are the public addresses that the first worker
+/// got.
+fn bind(config: &RelayConfig, number: usize, first: &[SocketAddr]) -> io::Result<Sockets> {
+    let mut public = Vec::with_capacity(config.listen.len());
+    for (ingress, &address) in config.listen.iter().enumerate() {
+        // An IPv4 address beside it takes IPv4's part of the port.
+        let only_v6 = config
+            .listen
+            .iter()
+            .any(|other| other.is_ipv4() && other.port() == address.port());
+        let address = first.get(ingress).copied().unwrap_or(address);
+        let sharing = match number {
+            0 => Sharing::Opened,
+            _ => Sharing::Joined,
+        };
+        let socket = Socket::bind(address, options(sharing, only_v6, false));
+        public.push(socket.map_err(named("listen"))?);
+    }
+    let mut address = config.upstream;
+    if address.port() != 0 {
+        // The configuration was checked: it fits.
+        address.set_port(address.port() + number as u16);
+    }
+    let upstream = Socket::bind(address, options(Sharing::Exclusive, false, true));
+    Ok(Sockets {
+        public,
+        upstream: upstream.map_err(named("upstream"))?,
+    })
+}
+
+/// Takes over the sockets of worker `number`: public ones first, in the order of ingress ids.
+fn adopt(config: &RelayConfig, number: usize, sockets: Vec<OwnedFd>) -> io::Result<Sockets> {
+    let count = sockets.len();
+    let mut sockets = sockets.into_iter();
+    if count != config.listen.len() + 1 {
+        return Err(invalid(format!(
+            "listen: the relay to take over from has {} public sockets, not {}",
+            count.saturating_sub(1),
+            config.listen.len()
+        )));
+    }
+    let mut next = |field: &'static str, wanted: SocketAddr, gro| {
+        // As many as there are: counted above.
+        let fd = sockets.next().ok_or_else(|| invalid(field.to_owned()))?;
+        let socket = Socket::adopt(fd, gro).map_err(named(field))?;
+        let found = socket.local_addr();
+        if found.ip() != wanted.ip() || (wanted.port() != 0 && found.port() != wanted.port()) {
+            return Err(invalid(format!(
+                "{field}: the relay to take over from has {found}, not {wanted}"
+            )));
+        }
+        Ok(socket)
+    };
+    let public = config.listen.iter();
+    let public = public.map(|&address| next("listen", address, false));
+    let public = public.collect::<io::Result<_>>()?;
+    let mut upstream = config.upstream;
+    if upstream.port() != 0 {
+        upstream.set_port(upstream.port() + number as u16);
+    }
+    Ok(Sockets {
+        public,
+        upstream: next("upstream", upstream, true)?,
+    })
+}
+
+fn invalid(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
 /// Puts the field of the configuration before what the system says.
@@ -181,25 +402,22 @@ fn named(field: &'static str) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{field} {error}"))
 }
 
-impl Drop for Relay {
-    fn drop(&mut self) {
-        for worker in &self.workers {
-            worker.stopper.stop();
-        }
-        for worker in &mut self.workers {
-            if let Some(thread) = worker.thread.take() {
-                // A panic was told to standard error when it happened.
-                let _ = thread.join();
-            }
-        }
-    }
+/// Keeps this thread on one of the cores that it may use, counted from the first. Best effort:
+/// a worker that may not choose runs where it is put.
+#[cfg(target_os = "linux")]
+fn pin_to_core(number: usize) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let Ok(allowed) = sched_getaffinity(None) else {
+        return;
+    };
+    let cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core));
+    let Some(core) = cores.cycle().nth(number % allowed.count().max(1) as usize) else {
+        return;
+    };
+    let mut only = CpuSet::new();
+    only.set(core);
+    let _ = sched_setaffinity(None, &only);
 }
 
-impl std::fmt::Debug for Running {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Running")
-            .field("error", &self.error)
-            .finish_non_exhaustive()
-    }
-}
+#[cfg(not(target_os = "linux"))]
+fn pin_to_core(_number: usize) {}

@@ -3,35 +3,73 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use firsthop_udp::{Inbox, Outbox, Received, SendError, Socket};
+use firsthop_wire::bundle::{Bundler, Train};
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::bundle::{Bundle, Bundler};
 use crate::config::RelayConfig;
+use crate::control::{Command, MAX_COMMANDS, NoticeSender};
 use crate::counters::Counters;
 use crate::drop_reason::DropReason;
-use crate::forwarder::{Forwarder, Now, Verdict};
-use crate::udp::{Batch, Received, Socket};
+use crate::forwarder::{Forwarder, Now};
 
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
 /// Batches that one socket may have before it is the next one's turn.
 const BATCHES_PER_TURN: usize = 4;
 
+/// Packets of clients in one batch. Beyond this a batch costs no less per packet, and its buffers
+/// leave the fast caches.
+const CLIENT_BATCH: usize = 64;
+/// Above what a client may send, so that a packet that fills its buffer is one that was cut.
+const CLIENT_BUFFER_BYTES: usize = 2048;
+/// What the kernel joins (GRO) is up to 64 KiB, with some hundred packets.
+const OWNER_BATCH: usize = 8;
+const OWNER_BUFFER_BYTES: usize = 64 << 10;
+/// Datagrams that leave in one call.
+const SEND_BATCH: usize = 64;
+
 /// Public sockets have the tokens that are their ingress ids.
 const UPSTREAM: Token = Token(usize::MAX - 1);
 const WAKE: Token = Token(usize::MAX);
 
-/// How another thread tells a worker to end.
-pub(crate) struct Stopper {
-    stopping: AtomicBool,
-    waker: Waker,
+/// The sockets of one worker.
+pub(crate) struct Sockets {
+    /// By ingress id.
+    pub(crate) public: Vec<Socket>,
+    /// Owners answer to it.
+    pub(crate) upstream: Socket,
 }
 
-impl Stopper {
+/// How other threads reach a worker.
+pub(crate) struct Handle {
+    stopping: AtomicBool,
+    waker: Waker,
+    commands: SyncSender<Command>,
+}
+
+impl Handle {
+    /// Asks it to end.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Hands it a command without waiting; whether there was room.
+    pub(crate) fn send(&self, command: Command) -> bool {
+        match self.commands.try_send(command) {
+            Ok(()) => {
+                self.wake();
+                true
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    fn wake(&self) {
         // Failing to wake costs the rest of a second: the worker looks at least that often.
         let _ = self.waker.wake();
     }
@@ -41,13 +79,20 @@ impl Stopper {
 pub(crate) struct Worker {
     poll: Poll,
     /// By ingress id.
-    public: Vec<Source>,
+    public: Vec<Public>,
     upstream: Source,
+    /// What clients sent, and what owners sent.
+    clients: Inbox,
+    owners: Inbox,
+    bundler: Bundler,
+    /// Towards owners. Each datagram with how many packets and client bytes it carries.
+    up: Outbox<Load>,
     forwarder: Forwarder,
     counters: Arc<Counters>,
-    stopper: Arc<Stopper>,
-    batch: Batch,
-    bundler: Bundler,
+    handle: Arc<Handle>,
+    commands: Receiver<Command>,
+    notices: NoticeSender,
+    busy_poll: Duration,
     started: Instant,
 }
 
@@ -56,6 +101,21 @@ pub(crate) struct Worker {
 struct Source {
     socket: Socket,
     waiting: bool,
+}
+
+/// A public socket, and what is about to leave by it.
+struct Public {
+    source: Source,
+    /// Towards clients. Each datagram with its length.
+    down: Outbox<usize>,
+}
+
+/// What a datagram towards an owner carries.
+#[derive(Clone, Copy)]
+struct Load {
+    packets: u64,
+    bytes: u64,
+    datagrams: u64,
 }
 
 impl Source {
@@ -67,54 +127,81 @@ impl Source {
             waiting: true,
         })
     }
+
+    /// Receives one batch, perhaps an empty one.
+    fn receive(&mut self, inbox: &mut Inbox, counters: &Counters) -> io::Result<()> {
+        match inbox.receive(&self.socket)? {
+            Received::More => {}
+            Received::Drained => self.waiting = false,
+            Received::SendFailed => counters.dropped(DropReason::SendFailed, 1),
+        }
+        Ok(())
+    }
 }
 
 impl Worker {
-    /// A worker ready to [`Worker::run`], and the means to stop it. `public` is in the order of
-    /// ingress ids.
+    /// A worker ready to [`Worker::run`], and the means to reach it then.
     pub(crate) fn new(
         config: &RelayConfig,
-        public: Vec<Socket>,
-        upstream: Socket,
+        sockets: Sockets,
         counters: Arc<Counters>,
-    ) -> io::Result<(Self, Arc<Stopper>)> {
+        notices: NoticeSender,
+    ) -> io::Result<(Self, Arc<Handle>)> {
         let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKE)?;
-        let stopper = Arc::new(Stopper {
+        let (commands, mailbox) = sync_channel(MAX_COMMANDS);
+        let handle = Arc::new(Handle {
             stopping: AtomicBool::new(false),
-            waker,
+            waker: Waker::new(poll.registry(), WAKE)?,
+            commands,
         });
-        let public = public.into_iter().enumerate();
+        let public = sockets.public.into_iter().enumerate();
+        let public = public.map(|(ingress, socket)| {
+            Ok(Public {
+                source: Source::new(&poll, Token(ingress), socket)?,
+                down: Outbox::new(SEND_BATCH),
+            })
+        });
         let worker = Self {
-            public: public
-                .map(|(ingress, socket)| Source::new(&poll, Token(ingress), socket))
-                .collect::<io::Result<_>>()?,
-            upstream: Source::new(&poll, UPSTREAM, upstream)?,
+            public: public.collect::<io::Result<_>>()?,
+            upstream: Source::new(&poll, UPSTREAM, sockets.upstream)?,
             poll,
+            clients: Inbox::new(CLIENT_BATCH, CLIENT_BUFFER_BYTES),
+            owners: Inbox::new(OWNER_BATCH, OWNER_BUFFER_BYTES),
+            bundler: Bundler::default(),
+            up: Outbox::new(SEND_BATCH),
             forwarder: Forwarder::new(config, Arc::clone(&counters)),
             counters,
-            stopper: Arc::clone(&stopper),
-            batch: Batch::new(),
-            bundler: Bundler::default(),
+            handle: Arc::clone(&handle),
+            commands: mailbox,
+            notices,
+            busy_poll: config.busy_poll,
             started: Instant::now(),
         };
-        Ok((worker, stopper))
+        Ok((worker, handle))
     }
 
-    /// Forwards until it is stopped.
+    /// Takes over flows before it runs; see [`Forwarder::restore`].
+    pub(crate) fn restore(&mut self, flows: &[u8]) {
+        let now = self.now();
+        self.forwarder.restore(now, flows);
+    }
+
+    /// Forwards until it is stopped. Returns the flows that changed since a handover began, as
+    /// [`Forwarder::changes`] writes them.
     ///
     /// # Errors
     /// When a socket or the poll itself fails in a way that no packet can cause.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<Vec<u8>> {
         let mut events = Events::with_capacity(64);
         let mut next_expiry = EXPIRE_EVERY;
-        while !self.stopper.stopping.load(Ordering::Relaxed) {
-            let waiting = self.upstream.waiting || self.public.iter().any(|source| source.waiting);
+        let mut last_packet = Duration::ZERO;
+        while !self.handle.stopping.load(Ordering::Relaxed) {
             let elapsed = self.started.elapsed();
-            let patience = if waiting {
+            let patience = if self.waiting() || elapsed < last_packet + self.busy_poll {
                 Duration::ZERO
             } else {
-                next_expiry.saturating_sub(elapsed)
+                let due = self.forwarder.deadline().unwrap_or(next_expiry);
+                due.min(next_expiry).saturating_sub(elapsed)
             };
             match self.poll.poll(&mut events, Some(patience)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
@@ -122,55 +209,84 @@ impl Worker {
             }
             for event in &events {
                 match event.token() {
-                    WAKE => {}
+                    WAKE => self.obey(),
                     UPSTREAM => self.upstream.waiting = true,
-                    Token(ingress) => self.public[ingress].waiting = true,
+                    Token(ingress) => self.public[ingress].source.waiting = true,
                 }
             }
-            for ingress in 0..self.public.len() {
-                self.serve_public(ingress)?;
+            if self.waiting() {
+                for ingress in 0..self.public.len() {
+                    self.serve_public(ingress)?;
+                }
+                self.serve_upstream()?;
+                last_packet = self.started.elapsed();
             }
-            self.serve_upstream()?;
 
             let now = self.now();
-            if now.elapsed >= next_expiry {
-                next_expiry = now.elapsed + EXPIRE_EVERY;
-                self.forwarder.expire(now);
+            let parked_too_long = self
+                .forwarder
+                .deadline()
+                .is_some_and(|due| due <= now.elapsed);
+            if now.elapsed >= next_expiry || parked_too_long {
+                let done = self.forwarder.expire(now);
+                self.obey();
+                next_expiry = now.elapsed + if done { EXPIRE_EVERY } else { Duration::ZERO };
                 // One look a second at every socket, so that no lost edge silences one for longer.
-                for source in self.public.iter_mut().chain([&mut self.upstream]) {
-                    source.waiting = true;
+                for public in &mut self.public {
+                    public.source.waiting = true;
+                }
+                self.upstream.waiting = true;
+            }
+            let lost = self.notices.send(self.forwarder.take_notices());
+            self.counters.dropped(DropReason::MailboxFull, lost);
+        }
+        Ok(self.forwarder.changes())
+    }
+
+    fn waiting(&self) -> bool {
+        self.upstream.waiting || self.public.iter().any(|public| public.source.waiting)
+    }
+
+    /// Does what the control plane asks.
+    fn obey(&mut self) {
+        let now = self.now();
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Answer { flow, owner } => self.forwarder.answer(now, &flow, owner),
+                Command::Export { first, reply } => {
+                    // Who asked waits for it, or is gone.
+                    let _ = reply.try_send(self.forwarder.export(now, first));
                 }
             }
         }
-        Ok(())
+        self.forward_ready();
     }
 
     /// One turn of a public socket: packets of clients go to their owners.
     fn serve_public(&mut self, ingress: usize) -> io::Result<()> {
         for _ in 0..BATCHES_PER_TURN {
-            let source = &mut self.public[ingress];
+            let source = &mut self.public[ingress].source;
             if !source.waiting {
                 break;
             }
-            receive(source, &mut self.batch, &self.counters)?;
+            source.receive(&mut self.clients, &self.counters)?;
             let now = self.now();
-            let (upstream, counters) = (&self.upstream.socket, &*self.counters);
-            let send = |bundle: &Bundle| match upstream.send(bundle.to, &bundle.datagram) {
-                Ok(()) => {
-                    counters.ingress_packets.add(bundle.packets);
-                    counters.ingress_bytes.add(bundle.bytes);
-                    counters.ingress_datagrams.add(1);
-                }
-                Err(reason) => counters.dropped(reason, bundle.packets),
-            };
-            for (client, packet) in self.batch.datagrams() {
-                // As many public sockets as there are ingress ids: the configuration was checked.
-                let verdict = self.forwarder.ingress(now, client, ingress as u16, packet);
-                if let Verdict::Forward { to, header } = verdict {
-                    self.bundler.push(to, &header, packet, send);
-                }
-            }
-            self.bundler.flush(send);
+            let Self {
+                forwarder,
+                bundler,
+                up,
+                upstream,
+                counters,
+                ..
+            } = self;
+            let mut send = |train: &Train| queue(up, train, &upstream.socket, counters);
+            // As many public sockets as there are ingress ids: the configuration was checked.
+            let packets = self.clients.datagrams();
+            forwarder.ingress_batch(now, ingress as u16, packets, |to, header, packet| {
+                bundler.push(to, header, packet, &mut send);
+            });
+            bundler.flush(send);
+            flush_up(up, &upstream.socket, counters);
         }
         Ok(())
     }
@@ -178,28 +294,51 @@ impl Worker {
     /// One turn of the upstream socket: records of owners go to their clients.
     fn serve_upstream(&mut self) -> io::Result<()> {
         for _ in 0..BATCHES_PER_TURN {
-            let source = &mut self.upstream;
-            if !source.waiting {
+            if !self.upstream.waiting {
                 break;
             }
-            receive(source, &mut self.batch, &self.counters)?;
+            self.upstream.receive(&mut self.owners, &self.counters)?;
             let now = self.now();
-            let (public, counters) = (&self.public, &*self.counters);
-            for (owner, datagram) in self.batch.datagrams() {
+            let (public, counters) = (&mut self.public, &*self.counters);
+            for (owner, datagram) in self.owners.datagrams() {
                 self.forwarder.egress(now, owner, datagram, |delivery| {
                     // The forwarder passes only ingress ids that exist.
-                    let socket = &public[usize::from(delivery.ingress)].socket;
-                    match socket.send(delivery.client, delivery.payload) {
-                        Ok(()) => {
-                            counters.egress_packets.add(1);
-                            counters.egress_bytes.add(delivery.payload.len() as u64);
-                        }
-                        Err(reason) => counters.dropped(reason, 1),
+                    let public = &mut public[usize::from(delivery.ingress)];
+                    if public.down.is_full() {
+                        public.flush(counters);
                     }
+                    let (client, packet) = (delivery.client, delivery.payload);
+                    public.down.push(client, packet, None, packet.len());
                 });
             }
+            for public in public {
+                public.flush(counters);
+            }
+            self.forward_ready();
         }
         Ok(())
+    }
+
+    /// Sends on what was parked and may go now.
+    fn forward_ready(&mut self) {
+        let Self {
+            forwarder,
+            bundler,
+            up,
+            upstream,
+            counters,
+            ..
+        } = self;
+        let ready = forwarder.take_ready();
+        if ready.len() == 0 {
+            return;
+        }
+        let mut send = |train: &Train| queue(up, train, &upstream.socket, counters);
+        for packet in ready {
+            bundler.push(packet.to, &packet.header, &packet.packet, &mut send);
+        }
+        bundler.flush(send);
+        flush_up(up, &upstream.socket, counters);
     }
 
     fn now(&self) -> Now {
@@ -214,12 +353,56 @@ impl Worker {
     }
 }
 
-/// Receives one batch, perhaps an empty one.
-fn receive(source: &mut Source, batch: &mut Batch, counters: &Counters) -> io::Result<()> {
-    match batch.receive(&source.socket)? {
-        Received::More => {}
-        Received::Drained => source.waiting = false,
-        Received::SendFailed => counters.dropped(DropReason::SendFailed, 1),
+impl Public {
+    /// Sends what waits for clients.
+    fn flush(&mut self, counters: &Counters) {
+        let (mut packets, mut bytes) = (0, 0);
+        self.down
+            .flush(&self.source.socket, |length, sent| match sent {
+                Ok(()) => {
+                    packets += 1;
+                    bytes += length as u64;
+                }
+                Err(error) => counters.dropped(reason(error), 1),
+            });
+        counters.egress_packets.add(packets);
+        counters.egress_bytes.add(bytes);
     }
-    Ok(())
+}
+
+/// Puts a train among what leaves next, and makes room for it first if there is none.
+fn queue(up: &mut Outbox<Load>, train: &Train, socket: &Socket, counters: &Counters) {
+    if up.is_full() {
+        flush_up(up, socket, counters);
+    }
+    let load = Load {
+        packets: train.packets,
+        bytes: train.bytes,
+        datagrams: train.datagrams(),
+    };
+    up.push(train.to, train.contents(), train.segment_size(), load);
+}
+
+/// Sends what waits for owners.
+fn flush_up(up: &mut Outbox<Load>, socket: &Socket, counters: &Counters) {
+    let (mut packets, mut bytes, mut datagrams) = (0, 0, 0);
+    up.flush(socket, |load, sent| match sent {
+        Ok(()) => {
+            packets += load.packets;
+            bytes += load.bytes;
+            datagrams += load.datagrams;
+        }
+        Err(error) => counters.dropped(reason(error), load.packets),
+    });
+    counters.ingress_packets.add(packets);
+    counters.ingress_bytes.add(bytes);
+    counters.ingress_datagrams.add(datagrams);
+}
+
+fn reason(error: SendError) -> DropReason {
+    match error {
+        SendError::Blocked => DropReason::SendBlocked,
+        SendError::TooBig => DropReason::SendTooBig,
+        SendError::Failed => DropReason::SendFailed,
+    }
 }

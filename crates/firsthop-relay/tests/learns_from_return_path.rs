@@ -125,7 +125,7 @@ fn a_client_behind_a_dual_stack_socket_is_the_same_client() {
             assert_eq!(to, owner());
             assert_eq!(header.len(), 24, "an IPv4 header");
         }
-        Verdict::Drop(reason) => panic!("{reason:?}"),
+        verdict => panic!("{verdict:?}"),
     }
 }
 

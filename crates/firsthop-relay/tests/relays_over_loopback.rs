@@ -7,7 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::*;
-use firsthop_relay::{DropReason, Relay, RelayConfig};
+use firsthop_relay::{Bound, DropReason, Forwarder, Notice, Relay, RelayConfig, Snapshot};
 use firsthop_wire::hop::{self, Direction, Flags, Header};
 
 fn unix_seconds() -> u64 {
@@ -78,6 +78,10 @@ fn loopback(owner: SocketAddr) -> RelayConfig {
     config
 }
 
+fn counters(relay: &Relay) -> Snapshot {
+    relay.counters().sum()
+}
+
 /// Waits until `condition` holds: counters are written after the packet is on its way.
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -92,7 +96,7 @@ fn packets_make_the_round_trip_and_a_burst_is_bundled() {
     let mut owner = FakeOwner::new();
     let mut config = loopback(owner.address());
     config.workers = 2;
-    let relay = Relay::start(config).unwrap();
+    let relay = Relay::start(&config).unwrap();
     assert_eq!(
         (relay.local_addrs().len(), relay.upstream_addrs().len()),
         (2, 2)
@@ -150,9 +154,9 @@ fn packets_make_the_round_trip_and_a_burst_is_bundled() {
     }
 
     eventually("every packet is counted", || {
-        relay.counters().ingress_packets == total + 2
+        counters(&relay).ingress_packets == total + 2
     });
-    let counters = relay.counters();
+    let counters = counters(&relay);
     assert!(counters.ingress_datagrams < counters.ingress_packets);
     assert_eq!(
         (
@@ -170,7 +174,7 @@ fn packets_make_the_round_trip_and_a_burst_is_bundled() {
 #[test]
 fn a_dead_owner_or_a_dead_client_does_not_end_the_relay() {
     let mut owner = FakeOwner::new();
-    let relay = Relay::start(loopback(owner.address())).unwrap();
+    let relay = Relay::start(&loopback(owner.address())).unwrap();
     let public = relay.local_addrs()[0];
     let request = binding_request(&ufrag_at(owner.address(), unix_seconds()));
 
@@ -208,7 +212,7 @@ fn a_dead_owner_or_a_dead_client_does_not_end_the_relay() {
 #[test]
 fn oversize_datagrams_are_dropped_whole() {
     let mut owner = FakeOwner::new();
-    let relay = Relay::start(loopback(owner.address())).unwrap();
+    let relay = Relay::start(&loopback(owner.address())).unwrap();
     let public = relay.local_addrs()[0];
     let browser = bind();
     let request = binding_request(&ufrag_at(owner.address(), unix_seconds()));
@@ -221,7 +225,7 @@ fn oversize_datagrams_are_dropped_whole() {
     browser.send_to(&request, public).unwrap();
     assert_eq!(owner.receive().1[0].1, request);
     eventually("drops are counted", || {
-        let counters = relay.counters();
+        let counters = counters(&relay);
         counters.dropped(DropReason::Oversize) == 3 && counters.dropped(DropReason::Empty) == 1
     });
 }
@@ -234,13 +238,13 @@ fn what_cannot_start_says_why_and_leaves_nothing_running() {
 
     let mut config = loopback(owner);
     config.listen[1] = address;
-    let error = Relay::start(config).unwrap_err();
+    let error = Relay::start(&config).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     assert!(error.to_string().contains(&address.to_string()), "{error}");
 
     let mut config = loopback(owner);
     config.upstream = address;
-    let error = Relay::start(config).unwrap_err();
+    let error = Relay::start(&config).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
 
     type Mistake = fn(&mut RelayConfig);
@@ -261,17 +265,130 @@ fn what_cannot_start_says_why_and_leaves_nothing_running() {
     for (field, break_it) in wrong {
         let mut config = loopback(owner);
         break_it(&mut config);
-        let error = Relay::start(config).unwrap_err();
+        let error = Relay::start(&config).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().starts_with(field), "{error}");
     }
+}
+
+/// A browser with a proved flow to `owner`: its socket, and the header of its packets.
+fn call(owner: &mut FakeOwner, relay: &Relay) -> (UdpSocket, SocketAddr, Header) {
+    let browser = bind();
+    let request = binding_request(&ufrag_at(owner.address(), unix_seconds()));
+    browser.send_to(&request, relay.local_addrs()[0]).unwrap();
+    let (source, records) = owner.receive();
+    let header = records[0].0;
+    let flags = Flags::CONFIRM | Flags::PATH;
+    owner.answer(source, &header, flags, &binding_success());
+    browser.recv(&mut [0; 2048]).unwrap();
+    (browser, source, header)
+}
+
+#[test]
+fn a_packet_of_an_unknown_flow_waits_for_the_answer() {
+    let mut owner = FakeOwner::new();
+    let mut config = loopback(owner.address());
+    config.look_up = true;
+    let relay = Relay::start(&config).unwrap();
+    let (browser, public) = (bind(), relay.local_addrs()[0]);
+    browser.send_to(&rtp(), public).unwrap();
+    let mut asked = None;
+    eventually("the relay asks", || {
+        asked = relay.take_notices().pop();
+        asked.is_some()
+    });
+    let Some((worker, Notice::LookUp { flow })) = asked else {
+        panic!("{asked:?}");
+    };
+    assert!(relay.answer(worker, flow, Some(owner.address())));
+    eventually("the flow is found", || counters(&relay).flows_found == 1);
+    // A busy machine may not have granted the answer its 50 ms: then the next packet goes on.
+    if counters(&relay).dropped(DropReason::LookUpTimeout) > 0 {
+        browser.send_to(&rtp(), public).unwrap();
+    }
+    let (_, records) = owner.receive();
+    assert_eq!(records[0].1, rtp());
+    assert_eq!(records[0].0.client, browser.local_addr().unwrap());
+}
+
+#[test]
+fn a_new_relay_takes_over_sockets_and_flows_and_what_waits_there() {
+    let mut owner = FakeOwner::new();
+    let mut config = loopback(owner.address());
+    config.workers = 2;
+    let old = Relay::start(&config).unwrap();
+    let calls: Vec<_> = (0..8).map(|_| call(&mut owner, &old)).collect();
+
+    let duplicates = |relay: &Relay| -> Vec<Vec<_>> {
+        let again = |fd: &std::os::fd::OwnedFd| fd.try_clone().unwrap();
+        relay
+            .sockets()
+            .map(|worker| worker.iter().map(again).collect())
+            .collect()
+    };
+    // What does not fit is refused, and changes nothing.
+    let mut other = config.clone();
+    other.workers = 1;
+    let refused = Bound::adopt(&other, duplicates(&old))
+        .map(drop)
+        .unwrap_err();
+    assert!(refused.to_string().starts_with("workers"), "{refused}");
+    let mut other = config.clone();
+    other.upstream = address("127.0.0.2:0");
+    let refused = Bound::adopt(&other, duplicates(&old))
+        .map(drop)
+        .unwrap_err();
+    assert!(refused.to_string().starts_with("upstream"), "{refused}");
+
+    let (public, upstream) = (old.local_addrs().to_vec(), old.upstream_addrs().to_vec());
+    let mut new = Bound::adopt(&config, duplicates(&old)).unwrap();
+    for worker in 0..2 {
+        let mut first = 0;
+        while let Some(page) = old.export(worker, first).unwrap() {
+            new.restore(worker, &page);
+            first += Forwarder::PAGE;
+        }
+    }
+    // Meanwhile calls begin and end.
+    let late = call(&mut owner, &old);
+    let (_, source, header) = &calls[0];
+    owner.answer(*source, header, Flags::RELEASE, &rtp());
+    eventually("it is released", || counters(&old).flows_released == 1);
+
+    let changes = old.finish();
+    for (browser, ..) in calls[1..].iter().chain([&late]) {
+        browser.send_to(&rtp(), public[0]).unwrap();
+    }
+    for (worker, changes) in changes.iter().enumerate() {
+        new.restore(worker, changes);
+    }
+    let new = new.run().unwrap();
+    assert_eq!(
+        (new.local_addrs(), new.upstream_addrs()),
+        (&public[..], &upstream[..])
+    );
+    assert_eq!(counters(&new).flows, 8);
+    let mut arrived = 0;
+    while arrived < 8 {
+        let (source, records) = owner.receive();
+        assert!(upstream.contains(&source));
+        arrived += records.len();
+    }
+    // The other way too, and the released call stays released.
+    let (browser, source, header) = &late;
+    owner.answer(*source, header, Flags::CONFIRM | Flags::PATH, &rtp());
+    assert_eq!(browser.recv(&mut [0; 2048]).unwrap(), rtp().len());
+    calls[0].0.send_to(&rtp(), public[0]).unwrap();
+    eventually("it is unknown", || {
+        counters(&new).dropped(DropReason::UnknownFlow) == 1
+    });
 }
 
 #[test]
 fn a_stopped_relay_frees_its_addresses() {
     let mut config = loopback(address("127.0.0.1:4000"));
     config.workers = 2;
-    let relay = Relay::start(config.clone()).unwrap();
+    let relay = Relay::start(&config).unwrap();
     let (public, upstream) = (
         relay.local_addrs().to_vec(),
         relay.upstream_addrs().to_vec(),

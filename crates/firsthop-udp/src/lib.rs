@@ -8,6 +8,7 @@
 //! destination, crosses the kernel as one (UDP GSO and GRO). Elsewhere on Unix the same API makes
 //! one call per datagram, which is enough to develop on.
 
+mod descriptor;
 mod inbox;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -22,6 +23,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
+pub use crate::descriptor::duplicate;
 pub use crate::inbox::Received;
 pub use crate::outbox::{MAX_SEGMENTS, MAX_TRAIN_BYTES, SendError};
 pub use crate::socket::{Options, Sharing, Socket};

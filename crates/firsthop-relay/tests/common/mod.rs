@@ -51,10 +51,14 @@ pub(crate) fn hop_secrets() -> HopSecrets {
 pub(crate) fn config() -> RelayConfig {
     RelayConfig {
         listen: vec![address("192.0.2.1:3478"), address("[2001:db8::1]:3478")],
+        tcp_listen: Vec::new(),
         upstream: address("10.1.255.1:3500"),
         workers: 1,
+        pin: false,
+        busy_poll: Duration::ZERO,
         flow_capacity: 1000,
         flow_idle: firsthop_relay::DEFAULT_FLOW_IDLE,
+        look_up: false,
         token_keys: token_keys(),
         hop_secrets: hop_secrets(),
         hop_key_id: HOP_KEY,
@@ -212,6 +216,7 @@ impl Scene {
     ) -> Result<SocketAddr, DropReason> {
         match self.up(from, packet) {
             Verdict::Drop(reason) => Err(reason),
+            Verdict::Parked => panic!("this relay has nobody to ask"),
             Verdict::Forward { to, header } => {
                 let mut datagram = Vec::new();
                 header.write_record(packet, &mut datagram);
