@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firsthop_relay::forwarder::{Now, Verdict};
-use firsthop_relay::{Cluster, Counters, DEFAULT_FLOW_IDLE, Forwarder, RelayConfig};
+use firsthop_relay::{Cluster, Counters, DEFAULT_FLOW_IDLE, Forwarder, Notice, RelayConfig};
 use firsthop_wire::hop::{self, Direction, Flags, Header, HopSecrets};
 use firsthop_wire::token::{self, Claims, Owner, TokenKeys};
 use libfuzzer_sys::fuzz_target;
@@ -49,10 +49,14 @@ fn hop_secrets() -> HopSecrets {
 fn config() -> RelayConfig {
     RelayConfig {
         listen: vec![address(192, 1, 3478)],
+        tcp_listen: Vec::new(),
         upstream: address(10, 9, 3479),
         workers: 1,
+        pin: false,
+        busy_poll: Duration::ZERO,
         flow_capacity: CAPACITY,
         flow_idle: DEFAULT_FLOW_IDLE,
+        look_up: true,
         token_keys: token_keys(),
         hop_secrets: hop_secrets(),
         hop_key_id: 0,
@@ -116,6 +120,11 @@ fn record(now: Now, owner: SocketAddr, client: SocketAddr, bits: u8, payload: &[
     datagram
 }
 
+fn first_octet(address: SocketAddr) -> String {
+    let text = address.to_string();
+    text.split('.').next().unwrap_or_default().to_owned()
+}
+
 fuzz_target!(|data: &[u8]| {
     let mut forwarder = Forwarder::new(&config(), Arc::new(Counters::default()));
     let mut seconds = 0;
@@ -128,7 +137,7 @@ fuzz_target!(|data: &[u8]| {
             unix_seconds: START + seconds,
         };
         let (client, owner) = (client(who), owner(who >> 4));
-        let (ingress, egress) = match what % 5 {
+        let (ingress, egress) = match what % 7 {
             0 => (Some(payload.to_vec()), None),
             1 => (Some(binding_request(owner)), None),
             2 => (None, Some((payload.to_vec(), false))),
@@ -136,30 +145,49 @@ fuzz_target!(|data: &[u8]| {
                 None,
                 Some((record(now, owner, client, bits, payload), true)),
             ),
-            _ => {
+            4 => {
                 seconds += u64::from(bits);
                 forwarder.expire(now);
+                (None, None)
+            }
+            5 => {
+                // Somebody answers what was asked, and somebody says what nobody asked.
+                let asked: Vec<_> = forwarder.take_notices().collect();
+                for notice in asked {
+                    if let Notice::LookUp { flow } = notice {
+                        forwarder.answer(now, &flow, (bits & 1 == 1).then_some(owner));
+                    }
+                }
+                if let Some(flow) = payload.first_chunk() {
+                    forwarder.answer(now, flow, Some(owner));
+                }
+                for ready in forwarder.take_ready() {
+                    assert_eq!(first_octet(ready.to), "10", "left for {}", ready.to);
+                }
+                (None, None)
+            }
+            _ => {
+                // Another process takes over, and is told nonsense besides.
+                let mut next = Forwarder::new(&config(), Arc::new(Counters::default()));
+                let page = forwarder.export(now, 0).unwrap_or_default();
+                next.restore(now, &page);
+                next.restore(now, &forwarder.changes());
+                assert_eq!(next.flows(), forwarder.flows());
+                next.restore(now, payload);
+                forwarder = next;
                 (None, None)
             }
         };
         if let Some(packet) = ingress
             && let Verdict::Forward { to, .. } = forwarder.ingress(now, client, 0, &packet)
         {
-            assert_eq!(
-                to.ip().to_string().split('.').next(),
-                Some("10"),
-                "left for {to}"
-            );
+            assert_eq!(first_octet(to), "10", "left for {to}");
         }
         if let Some((datagram, sealed)) = egress {
             forwarder.egress(now, owner, &datagram, |delivery| {
                 assert!(sealed, "nobody sealed what was delivered");
                 assert_eq!(delivery.client, client);
-                assert_ne!(
-                    owner.ip().to_string().split('.').next(),
-                    Some("11"),
-                    "an outsider"
-                );
+                assert_ne!(first_octet(owner), "11", "an outsider");
             });
         }
         assert!(forwarder.flows() <= CAPACITY);
