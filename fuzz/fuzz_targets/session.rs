@@ -156,12 +156,12 @@ impl Call {
                 self.closed = Some(reason);
             }
         }
-        for datagram in output.datagrams {
-            let (sent, got, answered) = self.ledgers.entry(datagram.to).or_default();
-            *got += datagram.bytes.len();
-            assert!(*answered || *got <= 3 * *sent, "{} got {got}", datagram.to);
-            if datagram.to == client() {
-                self.to_client.push_back(datagram.bytes);
+        for packet in output.packets {
+            let (sent, got, answered) = self.ledgers.entry(packet.to).or_default();
+            *got += packet.contents.len();
+            assert!(*answered || *got <= 3 * *sent, "{} got {got}", packet.to);
+            if packet.to == client() {
+                self.to_client.push_back(packet.contents);
             }
         }
     }

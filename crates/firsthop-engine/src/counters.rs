@@ -27,7 +27,7 @@ pub enum DropReason {
     PlayoutFull,
     /// An event that nobody fetched in time.
     EventsFull,
-    /// The kernel would not take a datagram.
+    /// A packet that the kernel would not take.
     SendFailed,
 }
 

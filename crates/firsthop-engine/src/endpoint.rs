@@ -1,31 +1,32 @@
 //! A shard's thread and socket: the one place in the engine with I/O and a clock.
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mio::net::UdpSocket;
+use firsthop_udp::{Inbox, Options, Outbox, Received, SendError, Sharing, Socket};
+use firsthop_wire::bundle::Bundler;
 use mio::{Events, Interest, Poll, Token, Waker};
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::counters::{Counters, DropReason};
 use crate::mailbox::EventSender;
-use crate::shard::{Command, Now, Output, Shard};
+use crate::shard::{Command, Now, Output, Packet, Shard};
 
 const SOCKET: Token = Token(0);
 const COMMANDS: Token = Token(1);
-/// Asked of the kernel; it gives what its limits allow.
-const SOCKET_BUFFER_BYTES: usize = 4 << 20;
-/// Several datagrams of one sender may come as one (GRO), up to the size of any UDP payload.
-const RECEIVE_BYTES: usize = 64 * 1024;
+/// Datagrams received at a time, and the room for each. Relays send trains, which come as one
+/// (GRO), so few are many.
+const INBOX_DATAGRAMS: usize = 16;
+const INBOX_BYTES_EACH: usize = 64 << 10;
+/// Datagrams and trains sent at a time.
+const OUTBOX_DATAGRAMS: usize = 64;
 /// Commands that may wait for a shard.
 const MAX_COMMANDS: usize = 4096;
 /// Batches read before time-outs and commands get their turn again.
-const MAX_BATCHES: usize = 16;
+const MAX_BATCHES: usize = 32;
 /// Without any deadline the thread still looks at its mailbox this often.
 const IDLE: Duration = Duration::from_secs(1);
 /// At a shutdown sessions say goodbye for so long.
@@ -35,43 +36,18 @@ const GOODBYE: Duration = Duration::from_millis(300);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MailboxFull;
 
-/// A bound socket, not yet running.
-pub(crate) struct Bound {
-    socket: std::net::UdpSocket,
-    address: SocketAddr,
-}
-
-impl Bound {
-    /// Binds `address`.
-    ///
-    /// # Errors
-    /// As the kernel says, with the address in the message.
-    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let bind = || {
-            let socket = Socket::new(
-                Domain::for_address(address),
-                Type::DGRAM,
-                Some(Protocol::UDP),
-            )?;
-            // Best effort: the kernel caps what it gives to unprivileged processes.
-            let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-            let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-            socket.set_nonblocking(true)?;
-            socket.bind(&address.into())?;
-            let socket = std::net::UdpSocket::from(socket);
-            let address = socket.local_addr()?;
-            Ok(Self { socket, address })
-        };
-        let named =
-            |error: io::Error| io::Error::new(error.kind(), format!("listen {address}: {error}"));
-        bind().map_err(named)
-    }
-
-    /// The bound address, with the port that the kernel chose if 0 was asked for.
-    #[must_use]
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
+/// Binds the socket of a shard.
+///
+/// # Errors
+/// As the kernel says, with the address in the message.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let options = Options {
+        sharing: Sharing::Exclusive,
+        only_v6: false,
+        gro: true,
+    };
+    Socket::bind(address, options)
+        .map_err(|error| io::Error::new(error.kind(), format!("listen {error}")))
 }
 
 /// A running shard.
@@ -88,22 +64,22 @@ impl Endpoint {
     /// When the kernel has no thread or poll instance to give.
     pub(crate) fn start(
         name: String,
-        bound: Bound,
+        mut socket: Socket,
         shard: Shard,
         counters: Arc<Counters>,
         events: EventSender,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let mut socket = UdpSocket::from_std(bound.socket);
         poll.registry()
             .register(&mut socket, SOCKET, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), COMMANDS)?);
-        let state = UdpSocketState::new((&socket).into())?;
         let (commands, mailbox) = sync_channel(MAX_COMMANDS);
         let looper = Loop {
             poll,
             socket,
-            state,
+            inbox: Inbox::new(INBOX_DATAGRAMS, INBOX_BYTES_EACH),
+            bundler: Bundler::default(),
+            outbox: Outbox::new(OUTBOX_DATAGRAMS),
             shard,
             counters,
             events,
@@ -149,8 +125,11 @@ impl Drop for Endpoint {
 
 struct Loop {
     poll: Poll,
-    socket: UdpSocket,
-    state: UdpSocketState,
+    socket: Socket,
+    inbox: Inbox,
+    bundler: Bundler,
+    /// Each with the number of packets in it.
+    outbox: Outbox<u64>,
     shard: Shard,
     counters: Arc<Counters>,
     events: EventSender,
@@ -160,7 +139,6 @@ struct Loop {
 impl Loop {
     fn run(mut self) {
         let mut events = Events::with_capacity(8);
-        let mut buffers = vec![[0; RECEIVE_BYTES]; BATCH_SIZE];
         let mut output = Output::default();
         let mut open = true;
         let mut last_word = None;
@@ -181,7 +159,7 @@ impl Loop {
             };
             // An interrupted poll is a poll that saw nothing.
             let _ = self.poll.poll(&mut events, Some(wait));
-            more = self.read(&mut buffers, &mut output);
+            more = self.read(&mut output);
             let now = clock();
             while open {
                 match self.mailbox.try_recv() {
@@ -204,47 +182,71 @@ impl Loop {
 
     /// Reads what has arrived. Readiness is edge-triggered, so it reads until the socket is dry,
     /// or returns true: then it wants to be called again, with no wait in between.
-    fn read(&mut self, buffers: &mut [[u8; RECEIVE_BYTES]], output: &mut Output) -> bool {
+    fn read(&mut self, output: &mut Output) -> bool {
         for _ in 0..MAX_BATCHES {
-            let mut metas = [RecvMeta::default(); BATCH_SIZE];
-            let mut slices: Vec<_> = buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
-            let Self { socket, state, .. } = self;
-            let received = socket.try_io(|| state.recv((&*socket).into(), &mut slices, &mut metas));
-            let count = match received {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                // An ICMP error of an earlier send: nothing was received, more may wait.
-                Err(_) => continue,
+            let Ok(received) = self.inbox.receive(&self.socket) else {
+                // No packet can cause that. The next turn looks again.
+                return false;
             };
             let now = clock();
-            for (meta, buffer) in metas.iter().zip(buffers.iter()).take(count) {
-                let source = canonical(meta.addr);
-                for datagram in buffer[..meta.len].chunks(meta.stride.max(1)) {
-                    self.shard.receive(now, source, datagram, output);
-                }
+            for (source, datagram) in self.inbox.datagrams() {
+                self.shard.receive(now, source, datagram, output);
             }
             self.write(output);
+            if received == Received::Drained {
+                return false;
+            }
         }
         true
     }
 
+    /// Lets all of `output` go: nothing is held back for company.
     fn write(&mut self, output: &mut Output) {
-        for datagram in output.datagrams.drain(..) {
-            let transmit = Transmit {
-                destination: datagram.to,
-                ecn: None,
-                contents: &datagram.bytes,
-                segment_size: None,
-                src_ip: None,
-            };
-            let Self { socket, state, .. } = self;
-            if socket
-                .try_io(|| state.try_send((&*socket).into(), &transmit))
-                .is_err()
-            {
-                self.counters.drop_many(DropReason::SendFailed, 1);
+        let Self {
+            socket,
+            bundler,
+            outbox,
+            counters,
+            ..
+        } = self;
+        let account = |packets, sent: Result<(), SendError>| {
+            if sent.is_err() {
+                counters.drop_many(DropReason::SendFailed, packets);
+            }
+        };
+        let mut post = |to, contents: &[u8], segment_size, packets| {
+            if outbox.is_full() {
+                outbox.flush(socket, account);
+            }
+            outbox.push(to, contents, segment_size, packets);
+        };
+        for Packet {
+            to,
+            header,
+            contents,
+        } in output.packets.drain(..)
+        {
+            match header {
+                Some(header) => bundler.push(to, &header, &contents, |train| {
+                    post(
+                        train.to,
+                        train.contents(),
+                        train.segment_size(),
+                        train.packets,
+                    )
+                }),
+                None => post(to, &contents, None, 1),
             }
         }
+        bundler.flush(|train| {
+            post(
+                train.to,
+                train.contents(),
+                train.segment_size(),
+                train.packets,
+            )
+        });
+        outbox.flush(socket, account);
         let lost = self.events.send(output.events.drain(..));
         self.counters.drop_many(DropReason::EventsFull, lost);
     }
@@ -260,7 +262,78 @@ fn clock() -> Now {
     }
 }
 
-/// An IPv4 address as itself, also when a dual-stack socket shows it mapped into IPv6.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+#[cfg(test)]
+mod tests {
+    use firsthop_wire::bundle::Train;
+    use firsthop_wire::hop::{self, Direction, Flags, HOP_LIMIT, Header, HopSecrets};
+
+    use super::*;
+    use crate::mailbox::mailbox;
+    use crate::shard::RelayLink;
+
+    fn client(number: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], number))
+    }
+
+    #[test]
+    fn answers_to_a_train_leave_as_trains_in_order() {
+        let mut secrets = HopSecrets::default();
+        secrets.insert(0, &[1; hop::SECRET_LEN]);
+        let local = "127.0.0.1:0".parse().unwrap();
+        let (socket, relay) = (bind(local).unwrap(), bind(local).unwrap());
+        let address = socket.local_addr();
+        let counters = Arc::new(Counters::default());
+        let link = RelayLink::new(&secrets, 0, address);
+        let shard = Shard::new(link, false, Arc::clone(&counters));
+        let events = mailbox().unwrap();
+        let sender = events.sender().unwrap();
+        let _endpoint = Endpoint::start(
+            "engine-test".into(),
+            socket,
+            shard,
+            Arc::clone(&counters),
+            sender,
+        );
+
+        // Packets of sessions that nobody has: each is answered, without contents.
+        let key = secrets.pair(0, address).unwrap();
+        let (mut bundler, mut outbox) = (Bundler::default(), Outbox::new(64));
+        let mut post = |train: &Train| {
+            outbox.push(train.to, train.contents(), train.segment_size(), ());
+        };
+        for number in 0..1000 {
+            let header = Header {
+                direction: Direction::Up,
+                flags: Flags::default(),
+                key_id: 0,
+                hop_limit: HOP_LIMIT,
+                tick: hop::tick_at(clock().unix_seconds),
+                client: client(number),
+                ingress: 0,
+                return_hop: None,
+            };
+            bundler.push(address, &header.seal(&key), &[0x80; 100], &mut post);
+        }
+        bundler.flush(&mut post);
+        outbox.flush(&relay, |(), sent| assert_eq!(sent, Ok(())));
+
+        let mut inbox = Inbox::new(INBOX_DATAGRAMS, INBOX_BYTES_EACH);
+        let (mut answered, mut datagrams) = (Vec::new(), 0);
+        let patience = Instant::now() + Duration::from_secs(10);
+        while answered.len() < 1000 && Instant::now() < patience {
+            inbox.receive(&relay).unwrap();
+            for (source, datagram) in inbox.datagrams() {
+                assert_eq!(source, address);
+                datagrams += 1;
+                for record in hop::records(datagram).map(Result::unwrap) {
+                    record.verify(&key, clock().unix_seconds).unwrap();
+                    assert_eq!(record.header.flags, Flags::NO_SESSION);
+                    answered.push(record.header.client);
+                }
+            }
+        }
+        assert!(answered.into_iter().eq((0..1000).map(client)));
+        assert!(datagrams < 200, "{datagrams} datagrams for 1000 records");
+        assert_eq!(counters.dropped(DropReason::UnknownSession), 1000);
+    }
 }

@@ -38,7 +38,7 @@ use str0m::ice::IceCreds;
 
 pub use crate::counters::{Counters, DropReason};
 pub use crate::endpoint::MailboxFull;
-use crate::endpoint::{Bound, Endpoint};
+use crate::endpoint::{Endpoint, bind};
 pub use crate::event::{CloseReason, Event, SessionId, UtteranceId};
 use crate::mailbox::{EventReceiver, mailbox};
 use crate::offer::OfferError;
@@ -124,8 +124,8 @@ impl Engine {
             if listen.port() != 0 {
                 listen.set_port(listen.port() + index);
             }
-            let bound = Bound::bind(listen)?;
-            let mut address = bound.address();
+            let socket = bind(listen)?;
+            let mut address = socket.local_addr();
             if let Some(ip) = config.reachable_ip {
                 address.set_ip(ip);
             }
@@ -134,7 +134,7 @@ impl Engine {
             let shard = Shard::new(link, config.direct, Arc::clone(&counters));
             let name = format!("engine-{index}");
             let sender = events.sender()?;
-            let endpoint = Endpoint::start(name, bound, shard, Arc::clone(&counters), sender)?;
+            let endpoint = Endpoint::start(name, socket, shard, Arc::clone(&counters), sender)?;
             shards.push(Running {
                 endpoint,
                 owner: owner_of(address),

@@ -1,7 +1,7 @@
 //! Many sessions behind one socket: finds the session of a packet, wakes the sessions that are due.
 //!
-//! Datagrams come in with their source, datagrams go out with their destination; the socket is
-//! [`crate::endpoint`]'s. Invariants kept here: *an address belongs to the session that it was
+//! Datagrams come in with their source, packets go out with their destination; the socket, and what
+//! packets share a datagram, are [`crate::endpoint`]'s. Invariants kept here: *an address belongs to the session that it was
 //! confirmed for, and moves only to one for which it is proved*; *a session that misbehaves ends
 //! alone* (a panic below is caught, counted and costs that one session); *one session, one
 //! deadline*, so that the queue of deadlines is never longer than the list of sessions.
@@ -16,7 +16,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use firsthop_wire::demux::{self, Kind};
-use firsthop_wire::hop::{self, Direction, Flags, Header, HopError, HopSecrets, PairKey};
+use firsthop_wire::hop::{
+    self, Direction, Flags, Header, HopError, HopSecrets, PairKey, SealedHeader,
+};
 use firsthop_wire::stun::Binding;
 
 use crate::counters::{Counters, DropReason};
@@ -24,8 +26,6 @@ use crate::event::{CloseReason, Event, SessionId, UtteranceId};
 use crate::path::{RelayHop, Route, Standing};
 use crate::session::{Outbox, Outgoing, Session};
 
-/// Records for one relay share a datagram up to this size, in bytes: they fit any path's MTU.
-const MAX_BUNDLE: usize = 1400;
 /// A session that wants time at once is woken after this, so that it cannot stop the others.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
@@ -61,20 +61,22 @@ pub enum Command {
     Close(SessionId),
 }
 
-/// One datagram for the socket.
+/// One packet for a client.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Datagram {
+pub struct Packet {
     /// Where to: a relay, or a client that reached us directly.
     pub to: SocketAddr,
-    /// What.
-    pub bytes: Vec<u8>,
+    /// What stands in front of it on the way to a relay.
+    pub header: Option<SealedHeader>,
+    /// The client's own bytes. None, when only the header has something to say.
+    pub contents: Vec<u8>,
 }
 
 /// What a shard has for the outside after each call.
 #[derive(Default)]
 pub struct Output {
     /// For the socket, in order.
-    pub datagrams: Vec<Datagram>,
+    pub packets: Vec<Packet>,
     /// For the owner of the engine, in order.
     pub events: Vec<Event>,
 }
@@ -419,7 +421,7 @@ impl Shard {
         self.counters.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Puts an outgoing packet into a datagram for the relay it came by, or for the client.
+    /// Puts out a packet for the relay that its client came by, or for the client.
     fn send(&mut self, now: Now, outgoing: Outgoing, out: &mut Output) {
         let Outgoing {
             route,
@@ -429,9 +431,10 @@ impl Shard {
         let Some(relay) = route.relay else {
             if !packet.is_empty() {
                 self.counters.egress_packets.fetch_add(1, Ordering::Relaxed);
-                out.datagrams.push(Datagram {
+                out.packets.push(Packet {
                     to: route.client,
-                    bytes: packet,
+                    header: None,
+                    contents: packet,
                 });
             }
             return;
@@ -450,24 +453,12 @@ impl Shard {
             ingress: relay.ingress,
             return_hop: relay.return_hop,
         };
-        let sealed = header.seal(key);
         self.counters.egress_packets.fetch_add(1, Ordering::Relaxed);
-        match out.datagrams.last_mut() {
-            Some(last)
-                if last.to == relay.address
-                    && last.bytes.len() + sealed.len() + packet.len() <= MAX_BUNDLE =>
-            {
-                sealed.write_record(&packet, &mut last.bytes);
-            }
-            _ => {
-                let mut bytes = Vec::with_capacity(sealed.len() + packet.len());
-                sealed.write_record(&packet, &mut bytes);
-                out.datagrams.push(Datagram {
-                    to: relay.address,
-                    bytes,
-                });
-            }
-        }
+        out.packets.push(Packet {
+            to: relay.address,
+            header: Some(header.seal(key)),
+            contents: packet,
+        });
     }
 
     fn count(&self, reason: DropReason) {

@@ -145,6 +145,6 @@ fn a_token_that_names_the_shard_is_needed() {
     world
         .shard
         .receive(clock, shard_address(), &request.bytes, &mut output);
-    assert!(output.datagrams.is_empty());
+    assert!(output.packets.is_empty());
     assert_eq!(world.dropped(DropReason::NotFromRelay), 1);
 }

@@ -194,7 +194,7 @@ fn garbage_between_relay_and_shard_is_counted_by_reason() {
         let clock = world.clock();
         let source = address("10.1.255.1:3500");
         world.shard.receive(clock, source, &bytes, &mut output);
-        assert!(output.datagrams.is_empty());
+        assert!(output.packets.is_empty());
     }
     for reason in [
         DropReason::Malformed,

@@ -17,6 +17,7 @@ use firsthop_engine::shard::{Command, Now, Output, RelayLink, Shard};
 use firsthop_engine::{CloseReason, Counters, DropReason, Event, SessionId};
 use firsthop_relay::forwarder::{self, Verdict};
 use firsthop_relay::{Cluster, Forwarder, RelayConfig};
+use firsthop_wire::bundle::{Bundler, Train};
 use firsthop_wire::demux::{self, Kind};
 use firsthop_wire::hop::{self, Flags, HOP_LIMIT, Header, HopSecrets};
 use firsthop_wire::stun::{Binding, Class};
@@ -639,20 +640,31 @@ impl World {
         self.take(output);
     }
 
-    /// Gives the shard's datagrams to relays or clients, and keeps its events.
+    /// Gives the shard's packets to relays, bundled, or to clients, and keeps its events.
     fn take(&mut self, output: Output) {
         let now = self.now;
         self.events
             .extend(output.events.into_iter().map(|event| (now, event)));
-        for datagram in output.datagrams {
-            let relay = (0..self.relays.len()).find(|&n| upstream_address(n) == datagram.to);
-            let Some(relay) = relay else {
-                self.leave_edge(datagram.to, datagram.bytes);
-                continue;
-            };
+        let mut bundler = Bundler::default();
+        let mut trains = Vec::new();
+        let mut leave = |train: &Train| {
+            let contents = train.contents();
+            let size = train.segment_size().map_or(contents.len(), usize::from);
+            trains.extend(contents.chunks(size).map(|part| (train.to, part.to_vec())));
+        };
+        for packet in output.packets {
+            match packet.header {
+                Some(header) => bundler.push(packet.to, &header, &packet.contents, &mut leave),
+                None => self.leave_edge(packet.to, packet.contents),
+            }
+        }
+        bundler.flush(leave);
+        for (to, datagram) in trains {
+            let relay = (0..self.relays.len()).find(|&n| upstream_address(n) == to);
+            let relay = relay.expect("only relays sent records");
             let relay_now = self.relay_now();
             let mut deliveries = Vec::new();
-            self.relays[relay].egress(relay_now, shard_address(), &datagram.bytes, |delivery| {
+            self.relays[relay].egress(relay_now, shard_address(), &datagram, |delivery| {
                 deliveries.push((delivery.client, delivery.payload.to_vec()));
             });
             self.passed_down[relay] += deliveries.len() as u64;
