@@ -48,7 +48,6 @@ pub struct Arrival<'a> {
 }
 
 /// The type behind [`crate::Inbox`], for a system's way to receive.
-#[derive(Debug)]
 pub struct Inbox<R> {
     receiver: R,
     filled: usize,

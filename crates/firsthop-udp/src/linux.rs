@@ -64,7 +64,6 @@ pub(crate) fn set_option(
 const MAX_BATCH: usize = 1024;
 
 /// Receives by `recvmmsg`.
-#[derive(Debug)]
 pub struct Receiver {
     bytes: Vec<u8>,
     bytes_each: usize,
@@ -141,7 +140,6 @@ impl Receive for Receiver {
 }
 
 /// Sends by `sendmmsg`.
-#[derive(Debug)]
 pub struct Sender {
     envelopes: Envelopes,
 }
@@ -219,15 +217,6 @@ struct Envelopes {
 // SAFETY: the pointers in headers and vectors are set before each system call and followed by it
 // alone, all within one `&mut self`. Between calls they are mere numbers, good on any thread.
 unsafe impl Send for Envelopes {}
-
-// SAFETY: as above; through a shared reference nothing follows or changes them.
-unsafe impl Sync for Envelopes {}
-
-impl std::fmt::Debug for Envelopes {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Envelopes({})", self.headers.len())
-    }
-}
 
 impl Envelopes {
     fn new(count: usize) -> Self {

@@ -55,7 +55,6 @@ pub struct Message<'a> {
 }
 
 /// The type behind [`crate::Outbox`], for a system's way to send.
-#[derive(Debug)]
 pub struct Outbox<T, S> {
     sender: S,
     capacity: usize,
@@ -64,7 +63,6 @@ pub struct Outbox<T, S> {
     bytes: Vec<u8>,
 }
 
-#[derive(Debug, Clone, Copy)]
 struct Queued<T> {
     to: SocketAddr,
     start: usize,

@@ -14,7 +14,6 @@ pub(crate) fn prepare(_socket: &std::net::UdpSocket, _v6: bool, _gro: bool) -> i
 }
 
 /// Receives by `recvfrom`.
-#[derive(Debug)]
 pub struct Receiver {
     bytes: Vec<u8>,
     bytes_each: usize,
@@ -61,7 +60,6 @@ impl Receive for Receiver {
 }
 
 /// Sends by `sendto`.
-#[derive(Debug)]
 pub struct Sender {
     capacity: usize,
 }

@@ -170,7 +170,7 @@ fn share(socket: &socket2::Socket) -> io::Result<()> {
 fn is_udp(socket: &socket2::Socket) -> bool {
     #[cfg(target_os = "linux")]
     return matches!(socket.protocol(), Ok(Some(Protocol::UDP)));
-    // Not every system tells; and there hardly anything else is to be had.
+    // Not every system tells, and hardly anything else is to be had there.
     #[cfg(not(target_os = "linux"))]
-    return socket.as_raw_fd() >= 0;
+    return socket.local_addr().is_ok();
 }
