@@ -627,7 +627,7 @@ impl World {
                     Verdict::Drop(firsthop_relay::DropReason::UnknownFlow) if self.flow_cache => {
                         Some(self.up_header(from))
                     }
-                    Verdict::Drop(_) => None,
+                    Verdict::Drop(_) | Verdict::Parked => None,
                 };
                 if let Some(header) = header {
                     let mut datagram = Vec::new();
@@ -749,10 +749,14 @@ fn hop_secrets() -> HopSecrets {
 fn relay_config(index: usize) -> RelayConfig {
     RelayConfig {
         listen: vec![public_address()],
+        tcp_listen: Vec::new(),
         upstream: upstream_address(index),
         workers: 1,
+        pin: false,
+        busy_poll: Duration::ZERO,
         flow_capacity: 1000,
         flow_idle: firsthop_relay::DEFAULT_FLOW_IDLE,
+        look_up: false,
         token_keys: token_keys(),
         hop_secrets: hop_secrets(),
         hop_key_id: KEY_ID,
