@@ -103,7 +103,7 @@ impl<R: Receive> Inbox<R> {
     /// A datagram longer than a buffer comes as its first `bytes_each` bytes: a caller whose
     /// buffers are longer than what it accepts sees that it was too long. A train longer than a
     /// buffer comes as nothing.
-    pub fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> + Clone {
+    pub fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
         (0..self.filled)
             .filter_map(|index| self.receiver.message(index))
             .flat_map(|arrival| {
@@ -118,7 +118,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// Parts what GRO joined at each stride. An empty datagram stays one.
-fn part(joined: &[u8], stride: Option<usize>) -> impl Iterator<Item = &[u8]> + Clone {
+fn part(joined: &[u8], stride: Option<usize>) -> impl Iterator<Item = &[u8]> {
     let whole = stride.is_none() || joined.is_empty();
     let chunks = if whole { &[] } else { joined };
     let chunks = chunks.chunks(stride.unwrap_or(1).max(1));

@@ -26,7 +26,7 @@ mod tests;
 pub use crate::descriptor::duplicate;
 pub use crate::inbox::Received;
 pub use crate::outbox::{MAX_SEGMENTS, MAX_TRAIN_BYTES, SendError};
-pub use crate::socket::{Options, Sharing, Socket};
+pub use crate::socket::{Options, Sharing, Socket, share};
 
 #[cfg(target_os = "linux")]
 use crate::linux as system;

@@ -64,34 +64,27 @@ pub(crate) fn set_option(
 const MAX_BATCH: usize = 1024;
 
 /// Receives by `recvmmsg`.
+#[derive(Debug)]
 pub struct Receiver {
     bytes: Vec<u8>,
     bytes_each: usize,
     envelopes: Envelopes,
+    /// Headers that the kernel has written to since they were prepared.
+    used: usize,
 }
 
 impl Receive for Receiver {
     fn new(capacity: usize, bytes_each: usize) -> Self {
         let capacity = capacity.min(MAX_BATCH);
-        Self {
-            bytes: vec![0; capacity * bytes_each],
-            bytes_each,
-            envelopes: Envelopes::new(capacity),
-        }
-    }
-
-    fn capacity(&self) -> usize {
-        self.envelopes.headers.len()
-    }
-
-    fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
+        let mut bytes = vec![0; capacity * bytes_each];
+        let mut envelopes = Envelopes::new(capacity);
         let Envelopes {
             headers,
             vectors,
             names,
             controls,
-        } = &mut self.envelopes;
-        let buffers = self.bytes.chunks_exact_mut(self.bytes_each);
+        } = &mut envelopes;
+        let buffers = bytes.chunks_exact_mut(bytes_each);
         let parts = vectors.iter_mut().zip(names).zip(controls);
         for ((header, buffer), ((vector, name), control)) in
             headers.iter_mut().zip(buffers).zip(parts)
@@ -102,25 +95,48 @@ impl Receive for Receiver {
             };
             let header = &mut header.msg_hdr;
             header.msg_name = ptr::from_mut(name).cast();
-            header.msg_namelen = size_of::<Name>() as libc::socklen_t;
             header.msg_iov = vector;
             header.msg_iovlen = 1;
             header.msg_control = ptr::from_mut(control).cast();
-            header.msg_controllen = size_of::<Control>() as _;
         }
-        // SAFETY: there are `headers.len()` headers. Each was just pointed at a name, a vector of
-        // one buffer, and a control buffer, with their true lengths; all are borrowed mutably from
-        // `self` until the function ends, and are plain bytes to which any value may be written.
+        Self {
+            bytes,
+            bytes_each,
+            used: envelopes.headers.len(),
+            envelopes,
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        self.envelopes.headers.len()
+    }
+
+    fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
+        // What the kernel found there it replaced by what it wrote.
+        for header in &mut self.envelopes.headers[..self.used] {
+            header.msg_hdr.msg_namelen = size_of::<Name>() as libc::socklen_t;
+            header.msg_hdr.msg_controllen = size_of::<Control>() as _;
+        }
+        // An error may come after headers were written to.
+        self.used = self.envelopes.headers.len();
+        // SAFETY: there are `headers.len()` headers. Each points at a name, a vector of one buffer,
+        // and a control buffer, with their true lengths: elements of four arrays that were
+        // allocated with this value and are neither moved nor resized while it lives. They are
+        // `self`'s alone, borrowed mutably until the function ends, and plain bytes to which any
+        // value may be written.
         let received = unsafe {
             libc::recvmmsg(
                 socket.io.as_raw_fd(),
-                headers.as_mut_ptr(),
-                headers.len() as _,
+                self.envelopes.headers.as_mut_ptr(),
+                self.envelopes.headers.len() as _,
                 libc::MSG_DONTWAIT as _,
                 ptr::null_mut(),
             )
         };
-        usize::try_from(received).map_err(|_| io::Error::last_os_error())
+        let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        // The one after them may have been begun.
+        self.used = self.used.min(received + 1);
+        Ok(received)
     }
 
     fn message(&self, index: usize) -> Option<Arrival<'_>> {
@@ -140,6 +156,7 @@ impl Receive for Receiver {
 }
 
 /// Sends by `sendmmsg`.
+#[derive(Debug)]
 pub struct Sender {
     envelopes: Envelopes,
 }
@@ -214,9 +231,16 @@ struct Envelopes {
     controls: Vec<Control>,
 }
 
-// SAFETY: the pointers in headers and vectors are set before each system call and followed by it
-// alone, all within one `&mut self`. Between calls they are mere numbers, good on any thread.
+// SAFETY: the pointers in headers and vectors lead to memory of the same value, or are set before
+// each system call, and only system calls follow them, all within one `&mut self`. Between calls
+// they are mere numbers, good on any thread.
 unsafe impl Send for Envelopes {}
+
+impl std::fmt::Debug for Envelopes {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Envelopes({})", self.headers.len())
+    }
+}
 
 impl Envelopes {
     fn new(count: usize) -> Self {

@@ -158,7 +158,10 @@ impl Source for Socket {
 }
 
 /// Lets other sockets of the same user bind the same address, where the system can.
-fn share(socket: &socket2::Socket) -> io::Result<()> {
+///
+/// # Errors
+/// Of the system.
+pub fn share(socket: &socket2::Socket) -> io::Result<()> {
     #[cfg(not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))]
     socket.set_reuse_port(true)?;
     #[cfg(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))]
