@@ -9,6 +9,7 @@
 //! [`session`] is one peer, [`shard`] is many peers behind one socket, and `endpoint` is the thread
 //! and the socket.
 
+mod candidate;
 mod counters;
 mod endpoint;
 mod event;
@@ -55,6 +56,8 @@ pub struct EngineConfig {
     pub reachable_ip: Option<IpAddr>,
     /// The addresses that answers name: the relay's.
     pub advertised: Vec<SocketAddr>,
+    /// The addresses that answers name for clients that cannot send UDP (ICE-TCP).
+    pub advertised_tcp: Vec<SocketAddr>,
     /// Whether clients may reach the shards without a relay.
     pub direct: bool,
     /// The cluster that tokens name.
@@ -181,6 +184,7 @@ impl Engine {
             id,
             credentials,
             advertised: &self.config.advertised,
+            advertised_tcp: &self.config.advertised_tcp,
             certificate: self.certificate.clone(),
             audio,
         };

@@ -1,10 +1,14 @@
-//! The addresses from which a session's client sends, and what each has proved.
+//! The paths by which a session's client sends, and what each has proved.
+//!
+//! A path is a client address together with the relay's public socket that it used. A client's UDP
+//! and TCP ports may be equal, and another client behind the same NAT may have either: what an
+//! address proved by one socket, whoever sends from it to another has not.
 //!
 //! Invariant *own the path*: STUN goes where the ICE agent says; everything else goes to the
-//! active address, which is the latest that was nominated (authenticated USE-CANDIDATE) and has
-//! answered a check of ours, whichever came second. Before an address has answered, it is sent at
-//! most [`UNPROVED_FACTOR`] times the bytes it sent (decision 0003), and what it sends besides STUN
-//! is parked.
+//! active path, which is the latest that was nominated (authenticated USE-CANDIDATE) and has answered
+//! a check of ours, whichever came second. Before a path has answered, it is sent at most
+//! [`UNPROVED_FACTOR`] times the bytes it sent (decision 0003), and what it sends besides STUN is
+//! parked.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -21,6 +25,25 @@ pub struct Route {
     pub relay: Option<RelayHop>,
 }
 
+/// What makes a path: a client address and a public socket, be it of whichever relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PathKey {
+    client: SocketAddr,
+    /// `None` for our own socket.
+    ingress: Option<u16>,
+}
+
+impl Route {
+    /// The path that it is a route of.
+    #[must_use]
+    pub fn path(&self) -> PathKey {
+        PathKey {
+            client: self.client,
+            ingress: self.relay.map(|relay| relay.ingress),
+        }
+    }
+}
+
 /// The relay's part of a [`Route`], echoed to it as it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RelayHop {
@@ -32,7 +55,7 @@ pub struct RelayHop {
     pub return_hop: Option<SocketAddr>,
 }
 
-/// What an address has shown so far. Ordered: each step includes the ones before.
+/// What a path has shown so far. Ordered: each step includes the ones before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// It sent something.
@@ -45,7 +68,7 @@ pub enum Standing {
 
 /// Anti-amplification, as QUIC bounds it (RFC 9000 §8.1).
 const UNPROVED_FACTOR: usize = 3;
-/// Addresses kept per session: browsers use two or three, and change a few times per call.
+/// Paths kept per session: browsers use two or three, and change a few times per call.
 const MAX_PATHS: usize = 8;
 /// Transactions watched per session, each way.
 const MAX_TRANSACTIONS: usize = 16;
@@ -54,7 +77,7 @@ const MAX_TRANSACTIONS: usize = 16;
 /// anywhere.
 const CONFIRMED_AT_ONCE: u64 = 16;
 const CONFIRMED_INTERVAL: Duration = Duration::from_secs(10);
-/// Packets parked per address: a DTLS ClientHello of two datagrams, and some.
+/// Packets parked per path: a DTLS ClientHello of two datagrams, and some.
 const MAX_PARKED: usize = 6;
 
 struct Path {
@@ -76,11 +99,12 @@ struct Request {
 /// The paths of one session.
 pub struct Paths {
     paths: Vec<Path>,
-    active: Option<SocketAddr>,
+    /// A route of the active path.
+    active: Option<Route>,
     since: Instant,
     confirmed: u64,
     requests: VecDeque<Request>,
-    checks: VecDeque<(TransactionId, SocketAddr)>,
+    checks: VecDeque<(TransactionId, Route)>,
 }
 
 impl Paths {
@@ -97,9 +121,9 @@ impl Paths {
         }
     }
 
-    /// Notes a received datagram, of whatever kind. Returns the address that was forgotten for it.
-    pub fn received(&mut self, route: Route, bytes: usize) -> Option<SocketAddr> {
-        if let Some(path) = self.find(route.client) {
+    /// Notes a received datagram, of whatever kind. Returns the path that was forgotten for it.
+    pub fn received(&mut self, route: Route, bytes: usize) -> Option<PathKey> {
+        if let Some(path) = self.find(route) {
             path.received_bytes += bytes;
             return None;
         }
@@ -118,7 +142,8 @@ impl Paths {
     /// Whether the ICE agent may see a binding request from `client`.
     pub fn admits(&self, now: Instant, client: SocketAddr) -> bool {
         let intervals = (now - self.since).as_secs() / CONFIRMED_INTERVAL.as_secs();
-        self.standing(client) >= Some(Standing::Confirmed)
+        self.paths_of(client)
+            .any(|path| path.standing >= Standing::Confirmed)
             || self.confirmed < CONFIRMED_AT_ONCE + intervals
     }
 
@@ -134,16 +159,16 @@ impl Paths {
 
     /// Notes that the ICE agent answered a request of `client` with success: it was authenticated.
     ///
-    /// True when this confirms the address for the first time.
-    pub fn answered(&mut self, transaction: TransactionId, client: SocketAddr) -> bool {
+    /// Returns the route by which it came, and whether this confirms its path for the first time.
+    pub fn answered(
+        &mut self,
+        transaction: TransactionId,
+        client: SocketAddr,
+    ) -> Option<(Route, bool)> {
         let asked = |r: &Request| r.transaction == transaction && r.route.client == client;
         let request = self.requests.iter().rposition(asked);
-        let Some(request) = request.and_then(|index| self.requests.remove(index)) else {
-            return false;
-        };
-        let Some(path) = self.find(client) else {
-            return false;
-        };
+        let request = request.and_then(|index| self.requests.remove(index))?;
+        let path = self.find(request.route)?;
         path.route = request.route;
         path.nominated |= request.use_candidate;
         let first = path.standing == Standing::Seen;
@@ -151,52 +176,52 @@ impl Paths {
             path.standing = Standing::Confirmed;
             self.confirmed += 1;
         } else if path.standing == Standing::Proved && request.use_candidate {
-            self.active = Some(client);
+            self.active = Some(request.route);
         }
-        first
+        Some((request.route, first))
     }
 
-    /// Notes a check that the ICE agent sends.
-    pub fn check(&mut self, transaction: TransactionId, client: SocketAddr) {
+    /// Notes a check that the ICE agent sends by `route`.
+    pub fn check(&mut self, transaction: TransactionId, route: Route) {
         bound(&mut self.checks, MAX_TRANSACTIONS);
-        self.checks.push_back((transaction, client));
+        self.checks.push_back((transaction, route));
     }
 
     /// Notes a success answer to one of our checks: 96 random bits came back from where they were
-    /// sent, so the address receives.
+    /// sent, so whoever is there receives.
     ///
-    /// Returns what was parked for it when this proves the address for the first time.
-    pub fn check_answered(&mut self, transaction: TransactionId, route: Route) -> Option<Parked> {
-        let index = self
-            .checks
-            .iter()
-            .position(|&check| check == (transaction, route.client))?;
+    /// Returns the packets that were parked for it, in the order of arrival, when this proves the
+    /// path for the first time.
+    pub fn check_answered(
+        &mut self,
+        transaction: TransactionId,
+        route: Route,
+    ) -> Option<Vec<Vec<u8>>> {
+        let sent = |&(check, by): &(_, Route)| check == transaction && by.path() == route.path();
+        let index = self.checks.iter().position(sent)?;
         self.checks.remove(index);
-        let path = self.find(route.client)?;
+        let path = self.find(route)?;
         if path.standing != Standing::Confirmed {
             return None;
         }
         path.standing = Standing::Proved;
         let packets = std::mem::take(&mut path.parked);
         if path.nominated {
-            self.active = Some(route.client);
+            self.active = Some(route);
         }
-        Some(Parked {
-            client: route.client,
-            packets,
-        })
+        Some(packets)
     }
 
     /// Follows the client to another relay, once a packet that came through it was authenticated.
     pub fn move_to(&mut self, route: Route) {
-        if let Some(path) = self.find(route.client) {
+        if let Some(path) = self.find(route) {
             path.route = route;
         }
     }
 
-    /// Keeps a packet for the moment its address is proved. False: too many, it is lost.
-    pub fn park(&mut self, client: SocketAddr, packet: &[u8]) -> bool {
-        match self.find(client) {
+    /// Keeps a packet for the moment its path is proved. False: too many, it is lost.
+    pub fn park(&mut self, route: Route, packet: &[u8]) -> bool {
+        match self.find(route) {
             Some(path) if path.parked.len() < MAX_PARKED => {
                 path.parked.push(packet.to_vec());
                 true
@@ -205,22 +230,31 @@ impl Paths {
         }
     }
 
-    /// What `client` has shown.
-    pub fn standing(&self, client: SocketAddr) -> Option<Standing> {
+    /// What the path of `route` has shown.
+    pub fn standing(&self, route: Route) -> Option<Standing> {
         self.paths
             .iter()
-            .find(|path| path.route.client == client)
+            .find(|path| path.route.path() == route.path())
             .map(|path| path.standing)
     }
 
-    /// The address to which everything but STUN goes, once there is one.
-    pub fn active(&self) -> Option<SocketAddr> {
-        self.active
+    /// A route of the path to which everything but STUN goes: the active one, or while there is
+    /// none, the most proved one to `client`.
+    pub fn media(&self, client: SocketAddr) -> Option<Route> {
+        self.active.or_else(|| {
+            let most_proved = self.paths_of(client).max_by_key(|path| path.standing);
+            most_proved.map(|path| path.route)
+        })
     }
 
-    /// The route on which `bytes` may be sent to `client` now; `None` when they may not.
-    pub fn spend(&mut self, client: SocketAddr, bytes: usize) -> Option<(Route, Standing)> {
-        let path = self.find(client)?;
+    /// The routes of all paths from `client`: the ICE agent tells addresses apart, and no more.
+    pub fn routes(&self, client: SocketAddr) -> Vec<Route> {
+        self.paths_of(client).map(|path| path.route).collect()
+    }
+
+    /// The route on which `bytes` may be sent now on the path of `route`; `None` when they may not.
+    pub fn spend(&mut self, route: Route, bytes: usize) -> Option<(Route, Standing)> {
+        let path = self.find(route)?;
         let allowed = path.received_bytes * UNPROVED_FACTOR;
         if path.standing < Standing::Proved && path.sent_bytes + bytes > allowed {
             return None;
@@ -238,32 +272,32 @@ impl Paths {
         confirmed.map(|path| (path.route, path.standing))
     }
 
-    /// All addresses ever kept, for whoever maps them to this session.
-    pub fn clients(&self) -> impl Iterator<Item = SocketAddr> {
-        self.paths.iter().map(|path| path.route.client)
+    /// All paths that are kept, for whoever maps them to this session.
+    pub fn keys(&self) -> impl Iterator<Item = PathKey> {
+        self.paths.iter().map(|path| path.route.path())
     }
 
-    fn find(&mut self, client: SocketAddr) -> Option<&mut Path> {
+    fn find(&mut self, route: Route) -> Option<&mut Path> {
         self.paths
             .iter_mut()
-            .find(|path| path.route.client == client)
+            .find(|path| path.route.path() == route.path())
     }
 
-    /// Forgets the oldest address that is not active, the least proved first.
-    fn forget_one(&mut self) -> Option<SocketAddr> {
+    fn paths_of(&self, client: SocketAddr) -> impl Iterator<Item = &Path> {
+        self.paths
+            .iter()
+            .filter(move |path| path.route.client == client)
+    }
+
+    /// Forgets the oldest path that is not active, the least proved first.
+    fn forget_one(&mut self) -> Option<PathKey> {
         let candidates = self.paths.iter().enumerate();
-        let spare = candidates.filter(|(_, path)| Some(path.route.client) != self.active);
+        let active = self.active.map(|active| active.path());
+        let active = |path: &Path| Some(path.route.path()) == active;
+        let spare = candidates.filter(|(_, path)| !active(path));
         let (index, _) = spare.min_by_key(|(index, path)| (path.standing, *index))?;
-        Some(self.paths.remove(index).route.client)
+        Some(self.paths.remove(index).route.path())
     }
-}
-
-/// Packets that waited for their address to be proved.
-pub struct Parked {
-    /// The address.
-    pub client: SocketAddr,
-    /// In the order of arrival.
-    pub packets: Vec<Vec<u8>>,
 }
 
 fn bound<T>(queue: &mut VecDeque<T>, limit: usize) {
@@ -288,9 +322,12 @@ mod tests {
         let mut paths = Paths::new(Instant::now());
         paths.received(route(1), 100);
         paths.request([1; 12], route(1), true);
-        assert!(paths.answered([1; 12], route(1).client));
-        assert_eq!(paths.active(), None, "nominated, but it proved nothing");
-        paths.check([2; 12], route(1).client);
+        assert_eq!(
+            paths.answered([1; 12], route(1).client),
+            Some((route(1), true))
+        );
+        assert_eq!(paths.active, None, "nominated, but it proved nothing");
+        paths.check([2; 12], route(1));
         assert!(
             paths.check_answered([3; 12], route(1)).is_none(),
             "not our transaction"
@@ -300,7 +337,7 @@ mod tests {
             "not where it was sent"
         );
         assert!(paths.check_answered([2; 12], route(1)).is_some());
-        assert_eq!(paths.active(), Some(route(1).client));
+        assert_eq!(paths.active, Some(route(1)));
     }
 
     #[test]
@@ -311,22 +348,22 @@ mod tests {
             paths.request(transaction, route(port), true);
             paths.answered(transaction, route(port).client);
             if port == 1 {
-                paths.check([9; 12], route(1).client);
+                paths.check([9; 12], route(1));
                 paths.check_answered([9; 12], route(1));
             }
         }
-        assert_eq!(paths.active(), Some(route(1).client));
+        assert_eq!(paths.active, Some(route(1)));
     }
 
     #[test]
     fn an_unproved_address_gets_three_times_what_it_sent() {
         let mut paths = Paths::new(Instant::now());
         paths.received(route(1), 100);
-        assert!(paths.spend(route(1).client, 300).is_some());
-        assert!(paths.spend(route(1).client, 1).is_none());
+        assert!(paths.spend(route(1), 300).is_some());
+        assert!(paths.spend(route(1), 1).is_none());
         paths.received(route(1), 1);
-        assert!(paths.spend(route(1).client, 3).is_some());
-        assert!(paths.spend(route(2).client, 1).is_none(), "never heard of");
+        assert!(paths.spend(route(1), 3).is_some());
+        assert!(paths.spend(route(2), 1).is_none(), "never heard of");
     }
 
     #[test]
@@ -337,14 +374,14 @@ mod tests {
         paths.answered([1; 12], route(1).client);
         for byte in 0..10 {
             assert_eq!(
-                paths.park(route(1).client, &[byte]),
+                paths.park(route(1), &[byte]),
                 usize::from(byte) < MAX_PARKED
             );
         }
-        paths.check([2; 12], route(1).client);
+        paths.check([2; 12], route(1));
         let parked = paths.check_answered([2; 12], route(1)).unwrap();
-        assert_eq!(parked.packets.len(), MAX_PARKED);
-        assert_eq!(parked.packets[1], [1]);
+        assert_eq!(parked.len(), MAX_PARKED);
+        assert_eq!(parked[1], [1]);
     }
 
     #[test]
@@ -353,12 +390,48 @@ mod tests {
         paths.received(route(1), 100);
         paths.request([1; 12], route(1), true);
         paths.answered([1; 12], route(1).client);
-        paths.check([2; 12], route(1).client);
+        paths.check([2; 12], route(1));
         paths.check_answered([2; 12], route(1));
         for port in 2..1000 {
             paths.received(route(port), 1);
         }
-        assert_eq!(paths.clients().count(), MAX_PATHS);
-        assert!(paths.spend(route(1).client, 1200).is_some());
+        assert_eq!(paths.keys().count(), MAX_PATHS);
+        assert!(paths.spend(route(1), 1200).is_some());
+    }
+
+    #[test]
+    fn what_one_socket_proved_the_other_has_not() {
+        let by = |ingress| Route {
+            relay: Some(RelayHop {
+                address: SocketAddr::from(([10, 0, 0, 1], 3500)),
+                ingress,
+                return_hop: None,
+            }),
+            ..route(1)
+        };
+        let mut paths = Paths::new(Instant::now());
+        for (socket, transaction) in [(0, [1; 12]), (1, [2; 12])] {
+            paths.received(by(socket), 100);
+            paths.request(transaction, by(socket), true);
+            paths.answered(transaction, by(socket).client);
+        }
+        let client = by(0).client;
+        assert_eq!(paths.routes(client), [by(0), by(1)]);
+        for route in paths.routes(client) {
+            paths.check([9; 12], route);
+        }
+        assert!(paths.check_answered([9; 12], by(0)).is_some());
+        assert_eq!(paths.standing(by(0)), Some(Standing::Proved));
+        assert_eq!(paths.standing(by(1)), Some(Standing::Confirmed));
+        assert_eq!(paths.active, Some(by(0)));
+        assert!(paths.spend(by(1), 301).is_none());
+        // The same socket of another relay is the same path.
+        let mut moved = by(0);
+        moved.relay.as_mut().unwrap().address.set_port(3501);
+        paths.move_to(moved);
+        assert_eq!(paths.spend(by(0), 1000), Some((moved, Standing::Proved)));
+        // It answers by the other one too, so that is proved, and was nominated last.
+        assert!(paths.check_answered([9; 12], by(1)).is_some());
+        assert_eq!(paths.active, Some(by(1)));
     }
 }

@@ -18,12 +18,13 @@ use str0m::ice::IceCreds;
 use str0m::media::{MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionMap, RtpWrite, SeqNo, Ssrc};
-use str0m::{Candidate, IceConnectionState, Input, Output, Rtc, RtcConfig, RtcError};
+use str0m::{IceConnectionState, Input, Output, Rtc, RtcConfig, RtcError};
 
+use crate::candidate;
 use crate::event::{CloseReason, Event, SessionId, UtteranceId};
 use crate::listen::Listener;
 use crate::offer::{self, OfferError};
-use crate::path::{Paths, Route, Standing};
+use crate::path::{PathKey, Paths, Route, Standing};
 use crate::playout::{Encoding, Packet, Playout, Progress, QueueFull};
 
 /// From the answer to the end of the DTLS handshake.
@@ -60,6 +61,9 @@ pub struct SessionConfig<'a> {
     pub credentials: IceCreds,
     /// The addresses that the answer names, most preferred first: the relay's.
     pub advertised: &'a [SocketAddr],
+    /// The relay's addresses for clients that cannot send UDP, most preferred first, and less than
+    /// all of `advertised`.
+    pub advertised_tcp: &'a [SocketAddr],
     /// Shared by all sessions: making one costs milliseconds.
     pub certificate: DtlsCert,
     /// PCM both ways.
@@ -73,10 +77,10 @@ pub struct Outbox {
     pub packets: Vec<Outgoing>,
     /// Events for the owner of the engine, in order.
     pub events: Vec<Event>,
-    /// Addresses whose standing rose: the shard maps them to the session.
-    pub addresses: Vec<(SocketAddr, Standing)>,
-    /// Addresses that the session keeps no more.
-    pub forgotten: Vec<SocketAddr>,
+    /// Paths whose standing rose: the shard maps them to the session.
+    pub paths: Vec<(PathKey, Standing)>,
+    /// Paths that the session keeps no more.
+    pub forgotten: Vec<PathKey>,
 }
 
 /// One datagram for a client.
@@ -128,7 +132,8 @@ pub struct Session {
     id: SessionId,
     rtc: Rtc,
     ufrag: String,
-    advertised: Vec<SocketAddr>,
+    /// Where packets arrive as far as the ICE agent knows, most preferred first.
+    advertised: Vec<(Protocol, SocketAddr)>,
     state: State,
     rtc_deadline: Instant,
     paths: Paths,
@@ -180,10 +185,19 @@ impl Session {
 
         let ufrag = config.credentials.ufrag.clone();
         let mut rtc = rtc_config(config.credentials, config.certificate).build(now);
-        for &address in config.advertised {
-            let candidate = Candidate::host(address, "udp")
-                .map_err(|error| AcceptError::Internal(format!("{address}: {error}")))?;
+        let mut advertised = Vec::new();
+        let udp = config.advertised.iter();
+        let udp = udp.map(|&address| (Protocol::Udp, address, candidate::udp(address)));
+        let tcp = config.advertised_tcp.iter().enumerate();
+        let tcp = tcp.map(|(index, &address)| {
+            let candidate = candidate::tcp_passive(index, address);
+            (Protocol::Tcp, address, candidate)
+        });
+        for (protocol, address, candidate) in udp.chain(tcp) {
+            let candidate =
+                candidate.map_err(|error| AcceptError::Internal(format!("{address}: {error}")))?;
             rtc.add_local_candidate(candidate);
+            advertised.push((protocol, address));
         }
         let answer = rtc
             .sdp_api()
@@ -200,7 +214,7 @@ impl Session {
             id: config.id,
             rtc,
             ufrag,
-            advertised: config.advertised.to_vec(),
+            advertised,
             state: State::SettingUp {
                 deadline: now + SETUP_DEADLINE,
             },
@@ -244,9 +258,9 @@ impl Session {
         matches!(self.state, State::Closing { .. } | State::Closed)
     }
 
-    /// All client addresses that the session keeps.
-    pub fn clients(&self) -> impl Iterator<Item = SocketAddr> {
-        self.paths.clients()
+    /// All paths that the session keeps.
+    pub fn paths(&self) -> impl Iterator<Item = PathKey> {
+        self.paths.keys()
     }
 
     /// When [`Session::handle_timeout`] is next due.
@@ -271,9 +285,9 @@ impl Session {
             .extend(self.paths.received(route, packet.len()));
         match demux::kind(packet) {
             Some(Kind::Stun) => self.receive_stun(now, route, packet, out),
-            Some(Kind::Dtls | Kind::Rtp) => match self.paths.standing(route.client) {
+            Some(Kind::Dtls | Kind::Rtp) => match self.paths.standing(route) {
                 Some(Standing::Proved) => self.feed(now, route, packet, out),
-                Some(Standing::Confirmed) if self.paths.park(route.client, packet) => {}
+                Some(Standing::Confirmed) if self.paths.park(route, packet) => {}
                 _ => self.counts.unproved += 1,
             },
             _ => self.counts.malformed += 1,
@@ -400,8 +414,8 @@ impl Session {
         };
         self.feed(now, route, packet, out);
         if let Some(parked) = parked {
-            out.addresses.push((parked.client, Standing::Proved));
-            for packet in parked.packets {
+            out.paths.push((route.path(), Standing::Proved));
+            for packet in parked {
                 self.feed(now, route, &packet, out);
             }
         }
@@ -409,14 +423,15 @@ impl Session {
 
     /// Gives one datagram to the WebRTC stack.
     fn feed(&mut self, now: Instant, route: Route, packet: &[u8], out: &mut Outbox) {
-        // One destination per address family: which of the relay's addresses the client used
-        // makes no difference to ICE here, since all lead to this socket.
-        let same_family = |address: &&SocketAddr| address.is_ipv4() == route.client.is_ipv4();
-        let Some(&destination) = self.advertised.iter().find(same_family) else {
+        // One destination per address family: which of the relay's addresses the client used, and
+        // whether by UDP or TCP, makes no difference to ICE here, since all lead to this socket.
+        let ipv4 = route.client.is_ipv4();
+        let mut advertised = self.advertised.iter();
+        let Some(&(protocol, destination)) = advertised.find(|(_, a)| a.is_ipv4() == ipv4) else {
             self.counts.unproved += 1;
             return;
         };
-        let receive = Receive::new(Protocol::Udp, route.client, destination, packet);
+        let receive = Receive::new(protocol, route.client, destination, packet);
         let Ok(receive) = receive else {
             self.counts.malformed += 1;
             return;
@@ -467,25 +482,38 @@ impl Session {
         self.finish(CloseReason::InternalError, out);
     }
 
-    fn transmit(&mut self, destination: SocketAddr, packet: Vec<u8>, out: &mut Outbox) {
-        let mut client = destination;
-        if demux::kind(&packet) == Some(Kind::Stun) {
-            let binding = Binding::parse(&packet).ok();
-            match binding.map(|binding| (binding.class, binding.transaction)) {
-                Some((Class::BindingRequest, transaction)) => {
-                    self.paths.check(transaction, client);
-                }
-                Some((Class::BindingSuccess, transaction)) => {
-                    let confirmed = self.paths.answered(transaction, client);
-                    let address = (client, Standing::Confirmed);
-                    out.addresses.extend(confirmed.then_some(address));
-                }
-                _ => {}
-            }
-        } else if let Some(active) = self.paths.active() {
-            client = active;
+    fn transmit(&mut self, client: SocketAddr, packet: Vec<u8>, out: &mut Outbox) {
+        if demux::kind(&packet) != Some(Kind::Stun) {
+            return match self.paths.media(client) {
+                Some(route) => self.transmit_by(route, packet, out),
+                None => self.counts.unproved += 1,
+            };
         }
-        match self.paths.spend(client, packet.len()) {
+        let binding = Binding::parse(&packet).ok();
+        match binding.map(|binding| (binding.class, binding.transaction)) {
+            Some((Class::BindingSuccess, transaction)) => {
+                let Some((route, confirmed)) = self.paths.answered(transaction, client) else {
+                    self.counts.unproved += 1;
+                    return;
+                };
+                let path = (route.path(), Standing::Confirmed);
+                out.paths.extend(confirmed.then_some(path));
+                self.transmit_by(route, packet, out);
+            }
+            class => {
+                // By every path from there: one answer proves one of them.
+                for route in self.paths.routes(client) {
+                    if let Some((Class::BindingRequest, transaction)) = class {
+                        self.paths.check(transaction, route);
+                    }
+                    self.transmit_by(route, packet.clone(), out);
+                }
+            }
+        }
+    }
+
+    fn transmit_by(&mut self, route: Route, packet: Vec<u8>, out: &mut Outbox) {
+        match self.paths.spend(route, packet.len()) {
             Some((route, standing)) => {
                 out.packets.push(Outgoing {
                     route,

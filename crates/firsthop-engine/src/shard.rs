@@ -1,10 +1,10 @@
 //! Many sessions behind one socket: finds the session of a packet, wakes the sessions that are due.
 //!
 //! Datagrams come in with their source, packets go out with their destination; the socket, and what
-//! packets share a datagram, are [`crate::endpoint`]'s. Invariants kept here: *an address belongs to the session that it was
-//! confirmed for, and moves only to one for which it is proved*; *a session that misbehaves ends
-//! alone* (a panic below is caught, counted and costs that one session); *one session, one
-//! deadline*, so that the queue of deadlines is never longer than the list of sessions.
+//! packets share a datagram, are [`crate::endpoint`]'s. Invariants kept here: *a path belongs to the
+//! session that it was confirmed for, and moves only to one for which it is proved*; *a session that
+//! misbehaves ends alone* (a panic below is caught, counted and costs that one session); *one
+//! session, one deadline*, so that the queue of deadlines is never longer than the list of sessions.
 
 use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{BTreeSet, HashMap};
@@ -23,7 +23,7 @@ use firsthop_wire::stun::Binding;
 
 use crate::counters::{Counters, DropReason};
 use crate::event::{CloseReason, Event, SessionId, UtteranceId};
-use crate::path::{RelayHop, Route, Standing};
+use crate::path::{PathKey, RelayHop, Route, Standing};
 use crate::session::{Outbox, Outgoing, Session};
 
 /// A session that wants time at once is woken after this, so that it cannot stop the others.
@@ -108,7 +108,7 @@ pub struct Shard {
     direct: bool,
     slots: HashMap<SessionId, Slot>,
     by_ufrag: HashMap<String, SessionId>,
-    by_client: HashMap<SocketAddr, (SessionId, Standing)>,
+    by_path: HashMap<PathKey, (SessionId, Standing)>,
     deadlines: BTreeSet<(Instant, SessionId)>,
     counters: Arc<Counters>,
     outbox: Outbox,
@@ -124,7 +124,7 @@ impl Shard {
             direct,
             slots: HashMap::new(),
             by_ufrag: HashMap::new(),
-            by_client: HashMap::new(),
+            by_path: HashMap::new(),
             deadlines: BTreeSet::new(),
             counters,
             outbox: Outbox::default(),
@@ -214,14 +214,14 @@ impl Shard {
         self.slots.keys().copied().collect()
     }
 
-    /// How many sessions, ufrags, addresses and deadlines the shard remembers. They grow with the
+    /// How many sessions, ufrags, paths and deadlines the shard remembers. They grow with the
     /// sessions and end with them.
     #[must_use]
     pub fn remembered(&self) -> [usize; 4] {
         [
             self.slots.len(),
             self.by_ufrag.len(),
-            self.by_client.len(),
+            self.by_path.len(),
             self.deadlines.len(),
         ]
     }
@@ -296,7 +296,7 @@ impl Shard {
         self.counters
             .ingress_packets
             .fetch_add(1, Ordering::Relaxed);
-        match self.find(route.client, packet) {
+        match self.find(route, packet) {
             Some(id) => self.with(now, id, out, |session, outbox| {
                 session.receive(now.instant, route, packet, outbox);
             }),
@@ -304,7 +304,7 @@ impl Shard {
                 self.count(DropReason::UnknownSession);
                 // The relay may drop its flow, and need not ask us again. But whoever spoofs the
                 // address of a client that we serve cannot have that client's flow dropped.
-                if route.relay.is_some() && !self.by_client.contains_key(&route.client) {
+                if route.relay.is_some() && !self.by_path.contains_key(&route.path()) {
                     let packet = Vec::new();
                     self.send(
                         now,
@@ -320,8 +320,8 @@ impl Shard {
         }
     }
 
-    /// The session of a packet: a binding request names it, everything else by its address.
-    fn find(&self, client: SocketAddr, packet: &[u8]) -> Option<SessionId> {
+    /// The session of a packet: a binding request names it, everything else has its path.
+    fn find(&self, route: Route, packet: &[u8]) -> Option<SessionId> {
         if demux::kind(packet) == Some(Kind::Stun)
             && let Ok(binding) = Binding::parse(packet)
             && let Some(ufrag) = binding.server_ufrag()
@@ -329,7 +329,7 @@ impl Shard {
             let ufrag = std::str::from_utf8(ufrag).ok()?;
             return self.by_ufrag.get(ufrag).copied();
         }
-        self.by_client.get(&client).map(|&(id, _)| id)
+        self.by_path.get(&route.path()).map(|&(id, _)| id)
     }
 
     /// One call into one session: whatever it does, the others go on.
@@ -364,19 +364,19 @@ impl Shard {
         self.counters
             .drop_many(DropReason::NotSent, counts.not_sent);
 
-        for (client, standing) in outbox.addresses.drain(..) {
-            self.assign(client, id, standing);
+        for (path, standing) in outbox.paths.drain(..) {
+            self.assign(path, id, standing);
         }
         for outgoing in outbox.packets.drain(..) {
-            // Of an address that the session holds no more, the relay's flow is another's too.
+            // Of a path that the session holds no more, the relay's flow is another's too.
             let release = outgoing.flags.contains(Flags::RELEASE);
-            if !release || self.holds(id, outgoing.route.client) {
+            if !release || self.holds(id, outgoing.route.path()) {
                 self.send(now, outgoing, out);
             }
         }
-        for client in outbox.forgotten.drain(..) {
-            if self.holds(id, client) {
-                self.by_client.remove(&client);
+        for path in outbox.forgotten.drain(..) {
+            if self.holds(id, path) {
+                self.by_path.remove(&path);
             }
         }
         out.events.append(&mut outbox.events);
@@ -386,20 +386,20 @@ impl Shard {
         }
     }
 
-    fn holds(&self, id: SessionId, client: SocketAddr) -> bool {
-        let holder = self.by_client.get(&client);
+    fn holds(&self, id: SessionId, path: PathKey) -> bool {
+        let holder = self.by_path.get(&path);
         holder.is_some_and(|&(holder, _)| holder == id)
     }
 
-    /// Maps an address to a session that it was confirmed or proved for.
-    fn assign(&mut self, client: SocketAddr, id: SessionId, standing: Standing) {
-        match self.by_client.entry(client) {
+    /// Maps a path to a session that it was confirmed or proved for.
+    fn assign(&mut self, path: PathKey, id: SessionId, standing: Standing) {
+        match self.by_path.entry(path) {
             Entry::Vacant(vacant) => {
                 vacant.insert((id, standing));
             }
             Entry::Occupied(mut occupied) => {
                 let (_, held) = *occupied.get();
-                // A confirmed request from a spoofed source must not take over a proved address.
+                // A confirmed request from a spoofed source must not take over a proved path.
                 if standing == Standing::Proved || held < Standing::Proved {
                     occupied.insert((id, standing));
                 }
@@ -413,9 +413,9 @@ impl Shard {
         };
         self.deadlines.remove(&(slot.scheduled, id));
         self.by_ufrag.remove(slot.session.ufrag());
-        for client in slot.session.clients() {
-            if self.holds(id, client) {
-                self.by_client.remove(&client);
+        for path in slot.session.paths() {
+            if self.holds(id, path) {
+                self.by_path.remove(&path);
             }
         }
         self.counters.sessions.fetch_sub(1, Ordering::Relaxed);

@@ -127,8 +127,8 @@ impl PyEngine {
 #[pymethods]
 impl PyEngine {
     #[new]
-    #[pyo3(signature = (*, listen, shards, reachable_ip, advertised, direct, cluster, token_keys,
-                        token_key_id, token_lifetime_seconds, hop_secrets, hop_key_id,
+    #[pyo3(signature = (*, listen, shards, reachable_ip, advertised, advertised_tcp, direct, cluster,
+                        token_keys, token_key_id, token_lifetime_seconds, hop_secrets, hop_key_id,
                         max_sessions))]
     #[allow(clippy::too_many_arguments)] // One per setting, all by keyword.
     fn new(
@@ -137,6 +137,7 @@ impl PyEngine {
         shards: u16,
         reachable_ip: Option<&str>,
         advertised: Vec<String>,
+        advertised_tcp: Vec<String>,
         direct: bool,
         cluster: u16,
         token_keys: HashMap<u8, Vec<u8>>,
@@ -155,6 +156,10 @@ impl PyEngine {
             advertised: advertised
                 .iter()
                 .map(|address| parse::<SocketAddr>("advertised", address))
+                .collect::<PyResult<_>>()?,
+            advertised_tcp: advertised_tcp
+                .iter()
+                .map(|address| parse::<SocketAddr>("advertised_tcp", address))
                 .collect::<PyResult<_>>()?,
             direct,
             cluster,

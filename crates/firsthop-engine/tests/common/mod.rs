@@ -15,6 +15,7 @@ use firsthop_engine::playout::Encoding;
 use firsthop_engine::session::{AudioFormat, Session, SessionConfig};
 use firsthop_engine::shard::{Command, Now, Output, RelayLink, Shard};
 use firsthop_engine::{CloseReason, Counters, DropReason, Event, SessionId};
+use firsthop_relay::DropReason as RelayDrop;
 use firsthop_relay::forwarder::{self, Verdict};
 use firsthop_relay::{Cluster, Forwarder, RelayConfig};
 use firsthop_wire::bundle::{Bundler, Train};
@@ -28,7 +29,7 @@ use str0m::config::{DtlsCert, DtlsVersion};
 use str0m::crypto::from_feature_flags;
 use str0m::ice::IceCreds;
 use str0m::media::{Direction, MediaKind, Mid};
-use str0m::net::{Protocol, Receive};
+use str0m::net::{Protocol, Receive, TcpType};
 use str0m::rtp::{RtpPacket, RtpWrite, SeqNo};
 use str0m::{Candidate, Input, Rtc, RtcConfig, RtcError};
 
@@ -52,6 +53,11 @@ pub(crate) fn shard_address() -> SocketAddr {
 /// What answers advertise, whichever relay serves it.
 pub(crate) fn public_address() -> SocketAddr {
     address("192.0.2.1:3478")
+}
+
+/// What answers advertise for clients that cannot send UDP; it is the relay's socket 1.
+pub(crate) fn public_tcp_addresses() -> [SocketAddr; 2] {
+    [address("192.0.2.1:443"), address("[2001:db8::1]:443")]
 }
 
 /// The upstream socket of relay `index`.
@@ -118,6 +124,9 @@ pub(crate) struct Heard {
 pub(crate) struct Client {
     pub(crate) rtc: Rtc,
     pub(crate) session: SessionId,
+    /// The answer to its offer.
+    pub(crate) answer: String,
+    protocol: Protocol,
     /// The address that it believes to have.
     local: SocketAddr,
     /// The address that the world sees.
@@ -169,6 +178,11 @@ pub(crate) struct World {
     pub(crate) relay_counters: Vec<Arc<firsthop_relay::Counters>>,
     /// The relay that serves the public address now; `None` is the shard itself.
     pub(crate) via: Option<usize>,
+    /// Which of the relay's public sockets clients use now.
+    pub(crate) socket: u16,
+    /// Packets for clients that each public socket has passed on, and of these, all but STUN.
+    pub(crate) passed_by_socket: [u64; 2],
+    pub(crate) media_by_socket: [u64; 2],
     /// Relays share what they know of flows: one that does not know a flow forwards all the same.
     pub(crate) flow_cache: bool,
     /// Packets for clients that each relay has passed on.
@@ -214,6 +228,9 @@ impl World {
             relays: relays.collect(),
             relay_counters: relay_counters.to_vec(),
             via,
+            socket: 0,
+            passed_by_socket: [0; 2],
+            media_by_socket: [0; 2],
             flow_cache: false,
             passed_down: [0; 2],
             link: CLEAN,
@@ -239,11 +256,30 @@ impl World {
         let number = self.clients.len() as u16;
         let local = SocketAddr::from(([192, 168, 1, 2], 40_000 + number));
         let address = SocketAddr::from(([198, 51, 100, 20], 40_000 + number));
+        let candidate = Candidate::host(local, "udp").unwrap();
+        self.call_from(address, candidate, version, channel)
+    }
+
+    /// As [`World::call`], of a client that has `address` and cannot send UDP.
+    pub(crate) fn call_by_tcp(&mut self, address: SocketAddr) -> usize {
+        let candidate = Candidate::builder().tcp().host(address);
+        let candidate = candidate.tcptype(TcpType::Active).build().unwrap();
+        self.call_from(address, candidate, DtlsVersion::Auto, true)
+    }
+
+    fn call_from(
+        &mut self,
+        address: SocketAddr,
+        candidate: Candidate,
+        version: DtlsVersion,
+        channel: bool,
+    ) -> usize {
+        let (local, protocol) = (candidate.addr(), candidate.proto());
         let mut rtc = RtcConfig::new()
             .set_rtp_mode(true)
             .set_dtls_version(version)
             .build(self.now);
-        rtc.add_local_candidate(Candidate::host(local, "udp").unwrap());
+        rtc.add_local_candidate(candidate);
         let mut change = rtc.sdp_api();
         let mid = change.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
         if channel {
@@ -251,11 +287,13 @@ impl World {
         }
         let (offer, pending) = change.apply().unwrap();
         let (session, answer) = self.accept(&offer.to_sdp_string());
-        let answer = SdpAnswer::from_sdp_string(&answer).unwrap();
-        rtc.sdp_api().accept_answer(pending, answer).unwrap();
+        let parsed = SdpAnswer::from_sdp_string(&answer).unwrap();
+        rtc.sdp_api().accept_answer(pending, parsed).unwrap();
         self.clients.push(Client {
             rtc,
             session,
+            answer,
+            protocol,
             local,
             address,
             deadline: self.now,
@@ -293,6 +331,7 @@ impl World {
                 pass: format!("abcdefghijklmnopqrstuvwxyz{}", self.calls),
             },
             advertised: &[public_address()],
+            advertised_tcp: &public_tcp_addresses(),
             certificate: CERTIFICATE.clone(),
             audio: AudioFormat {
                 rate: RATE,
@@ -372,7 +411,7 @@ impl World {
 
     /// Puts a packet on the edge as if `from` had sent it: no link in between.
     pub(crate) fn inject(&mut self, from: SocketAddr, bytes: &[u8]) {
-        self.arrive_at_edge(from, bytes);
+        self.arrive_at_edge(from, self.socket, bytes);
     }
 
     /// Puts a record on the shard as if relay `relay` had sent it, sealed under a wrong key.
@@ -580,28 +619,37 @@ impl World {
 
     fn arrive(&mut self, flight: Flight) {
         let Flight { from, to, bytes } = flight;
-        if to == public_address() {
+        if to == shard_address() {
+            let mut output = Output::default();
+            self.shard.receive(self.clock(), from, &bytes, &mut output);
+            return self.take(output);
+        }
+        let by_tcp = public_tcp_addresses().contains(&to);
+        if by_tcp || to == public_address() {
             if !self.lose_up.is_some_and(|lose| lose(&bytes)) {
-                self.arrive_at_edge(from, &bytes);
+                let socket = if by_tcp { 1 } else { self.socket };
+                self.arrive_at_edge(from, socket, &bytes);
             }
             return;
         }
         let now = self.now;
-        let Some(index) = self.clients.iter().position(|client| client.address == to) else {
+        let by_tcp = public_tcp_addresses().contains(&from);
+        let addressed = |client: &Client| client.address == to && client.is_tcp() == by_tcp;
+        let Some(index) = self.clients.iter().position(addressed) else {
             return;
         };
         let client = &mut self.clients[index];
         if client.off {
             return;
         }
-        if let Ok(receive) = Receive::new(Protocol::Udp, from, client.local, &bytes) {
+        if let Ok(receive) = Receive::new(client.protocol, from, client.local, &bytes) {
             // What is not for this client it refuses, and goes on, as a browser does.
             let _ = client.rtc.handle_input(Input::Receive(now, receive));
             self.drain_client(index);
         }
     }
 
-    fn arrive_at_edge(&mut self, from: SocketAddr, bytes: &[u8]) {
+    fn arrive_at_edge(&mut self, from: SocketAddr, socket: u16, bytes: &[u8]) {
         if let Some(recorded) = &mut self.recorded {
             recorded.push(Arrival {
                 from,
@@ -619,12 +667,15 @@ impl World {
             None => self.shard.receive(clock, from, bytes, &mut output),
             Some(index) => {
                 let now = self.relay_now();
-                let header = match self.relays[index].ingress(now, from, 0, bytes) {
+                let header = match self.relays[index].ingress(now, from, socket, bytes) {
                     Verdict::Forward { to, header } => {
                         assert_eq!(to, shard_address());
                         Some(header)
                     }
-                    Verdict::Drop(firsthop_relay::DropReason::UnknownFlow) if self.flow_cache => {
+                    Verdict::Parked
+                    | Verdict::Drop(RelayDrop::UnknownFlow | RelayDrop::ParkingFull)
+                        if self.flow_cache =>
+                    {
                         Some(self.up_header(from))
                     }
                     Verdict::Drop(_) | Verdict::Parked => None,
@@ -655,7 +706,7 @@ impl World {
         for packet in output.packets {
             match packet.header {
                 Some(header) => bundler.push(packet.to, &header, &packet.contents, &mut leave),
-                None => self.leave_edge(packet.to, packet.contents),
+                None => self.leave_edge(0, packet.to, packet.contents),
             }
         }
         bundler.flush(leave);
@@ -665,16 +716,25 @@ impl World {
             let relay_now = self.relay_now();
             let mut deliveries = Vec::new();
             self.relays[relay].egress(relay_now, shard_address(), &datagram, |delivery| {
-                deliveries.push((delivery.client, delivery.payload.to_vec()));
+                let socket = usize::from(delivery.ingress);
+                deliveries.push((socket, delivery.client, delivery.payload.to_vec()));
             });
+            for ready in self.relays[relay].take_ready().collect::<Vec<_>>() {
+                let mut datagram = Vec::new();
+                ready.header.write_record(&ready.packet, &mut datagram);
+                self.fly(upstream_address(relay), shard_address(), datagram);
+            }
             self.passed_down[relay] += deliveries.len() as u64;
-            for (client, payload) in deliveries {
-                self.leave_edge(client, payload);
+            for (socket, client, payload) in deliveries {
+                let media = demux::kind(&payload) != Some(Kind::Stun);
+                self.passed_by_socket[socket] += 1;
+                self.media_by_socket[socket] += u64::from(media);
+                self.leave_edge(socket, client, payload);
             }
         }
     }
 
-    fn leave_edge(&mut self, client: SocketAddr, bytes: Vec<u8>) {
+    fn leave_edge(&mut self, socket: usize, client: SocketAddr, bytes: Vec<u8>) {
         let ledger = self.ledgers.entry(client).or_default();
         ledger.got += bytes.len();
         ledger.media += usize::from(demux::kind(&bytes) != Some(Kind::Stun));
@@ -682,7 +742,14 @@ impl World {
             ledger.answered || ledger.got <= 3 * ledger.sent,
             "{client} has proved nothing and gets {ledger:?}"
         );
-        self.fly(public_address(), client, bytes);
+        // The second socket is TCP's for clients that use TCP, and one more UDP socket for others.
+        let tcp_client = |other: &Client| other.address == client && other.is_tcp();
+        let by_tcp = socket == 1 && self.clients.iter().any(tcp_client);
+        let from = match by_tcp {
+            true => public_tcp_addresses()[usize::from(client.is_ipv6())],
+            false => public_address(),
+        };
+        self.fly(from, client, bytes);
     }
 
     fn up_header(&self, client: SocketAddr) -> hop::SealedHeader {
@@ -693,7 +760,7 @@ impl World {
             hop_limit: HOP_LIMIT,
             tick: hop::tick_at(self.clock().unix_seconds),
             client,
-            ingress: 0,
+            ingress: self.socket,
             return_hop: None,
         };
         header.seal(&hop_secrets().pair(KEY_ID, shard_address()).unwrap())
@@ -708,6 +775,10 @@ impl World {
 }
 
 impl Client {
+    fn is_tcp(&self) -> bool {
+        self.protocol != Protocol::Udp
+    }
+
     fn note(&mut self, now: Instant, event: str0m::Event) {
         match event {
             str0m::Event::Connected => self.connected = true,
@@ -748,8 +819,10 @@ fn hop_secrets() -> HopSecrets {
 
 fn relay_config(index: usize) -> RelayConfig {
     RelayConfig {
-        listen: vec![public_address()],
+        listen: vec![public_address(); 2],
         tcp_listen: Vec::new(),
+        tcp_connections: 100,
+        tcp_connections_per_address: 10,
         upstream: upstream_address(index),
         workers: 1,
         pin: false,
