@@ -50,6 +50,8 @@ fn config() -> RelayConfig {
     RelayConfig {
         listen: vec![address(192, 1, 3478)],
         tcp_listen: Vec::new(),
+        tcp_connections: 100,
+        tcp_connections_per_address: 10,
         upstream: address(10, 9, 3479),
         workers: 1,
         pin: false,

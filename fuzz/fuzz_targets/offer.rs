@@ -44,6 +44,7 @@ fuzz_target!(|text: &str| {
                 pass: "abcdefghijklmnopqrstuvwxyz".to_owned(),
             },
             advertised: &[advertised],
+            advertised_tcp: &[],
             certificate,
             audio: AudioFormat {
                 rate: 16_000,

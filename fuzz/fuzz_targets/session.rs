@@ -85,6 +85,7 @@ impl Call {
                 pass: "abcdefghijklmnopqrstuvwxyz".to_owned(),
             },
             advertised: &[server()],
+            advertised_tcp: &[],
             certificate: own,
             audio: AudioFormat {
                 rate: 16_000,

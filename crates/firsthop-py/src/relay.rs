@@ -80,14 +80,17 @@ impl PyRelay {
 #[pymethods]
 impl PyRelay {
     #[new]
-    #[pyo3(signature = (*, listen, tcp_listen, upstream, workers, pin, busy_poll_us, flow_capacity,
-                        flow_idle_seconds, look_up, token_keys, hop_secrets, hop_key_id, clusters,
+    #[pyo3(signature = (*, listen, tcp_listen, tcp_connections, tcp_connections_per_address,
+                        upstream, workers, pin, busy_poll_us, flow_capacity, flow_idle_seconds,
+                        look_up, token_keys, hop_secrets, hop_key_id, clusters,
                         sockets))]
     #[allow(clippy::too_many_arguments)] // One per setting, all by keyword.
     fn new(
         py: Python<'_>,
         listen: Vec<String>,
         tcp_listen: Vec<String>,
+        tcp_connections: usize,
+        tcp_connections_per_address: usize,
         upstream: &str,
         workers: usize,
         pin: bool,
@@ -104,6 +107,8 @@ impl PyRelay {
         let config = RelayConfig {
             listen: addresses("listen", &listen)?,
             tcp_listen: addresses("tcp_listen", &tcp_listen)?,
+            tcp_connections,
+            tcp_connections_per_address,
             upstream: parse("upstream", upstream)?,
             workers,
             pin,
@@ -175,7 +180,7 @@ impl PyRelay {
         self.look(Relay::failed)
     }
 
-    /// Sums over all workers, by name; one `dropped_<reason>` per reason.
+    /// Sums over all workers, by name; one `dropped_<reason>` and `tcp_closed_<reason>` per reason.
     fn counters(&self) -> PyResult<HashMap<String, u64>> {
         Ok(by_name(&self.look(|relay| relay.counters().sum())?))
     }
@@ -263,7 +268,9 @@ fn by_name(counters: &Snapshot) -> HashMap<String, u64> {
         .map(|(name, value)| (name.to_owned(), value));
     let dropped = counters.drops();
     let dropped = dropped.map(|(reason, count)| (format!("dropped_{}", reason.as_str()), count));
-    named.chain(dropped).collect()
+    let closed = counters.tcp_closed();
+    let closed = closed.map(|(reason, count)| (format!("tcp_closed_{}", reason.as_str()), count));
+    named.chain(dropped).chain(closed).collect()
 }
 
 fn cluster((id, prefix, networks, first_port, last_port): &ClusterTuple) -> PyResult<Cluster> {

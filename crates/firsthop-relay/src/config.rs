@@ -79,6 +79,10 @@ pub struct RelayConfig {
     /// Public TCP addresses, for clients that cannot send UDP (RFC 6544). Their ingress ids follow
     /// those of `listen`.
     pub tcp_listen: Vec<SocketAddr>,
+    /// TCP connections that each worker may have open.
+    pub tcp_connections: usize,
+    /// And those of one IPv4 address, or of one IPv6 /64, among them.
+    pub tcp_connections_per_address: usize,
     /// Where owners send to. Worker `i` uses this port plus `i`; with port 0, any free port each.
     pub upstream: SocketAddr,
     /// Threads, each with its own sockets and flows. One per core serves best.

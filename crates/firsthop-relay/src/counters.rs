@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::DropReason;
+use crate::{Closing, DropReason};
 
 /// One number with one writer.
 ///
@@ -32,16 +32,18 @@ macro_rules! counters {
         #[derive(Debug)]
         pub struct Counters {
             $(pub(crate) $name: Count,)+
+            tcp_closed: [Count; Closing::ALL.len()],
             drops: [Count; DropReason::ALL.len()],
         }
 
         /// Counters at one moment, of one worker or summed over several.
         ///
-        /// All but `flows` and `tcp_connections` only grow. Packets are the client's; bytes are
-        /// theirs, without hop headers.
+        /// All but `flows` only grow. Packets are the client's; bytes are theirs, without hop
+        /// headers.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub struct Snapshot {
             $($(#[doc = $doc])+ pub $name: u64,)+
+            tcp_closed: [u64; Closing::ALL.len()],
             drops: [u64; DropReason::ALL.len()],
         }
 
@@ -49,6 +51,7 @@ macro_rules! counters {
             fn default() -> Self {
                 Self {
                     $($name: Count::default(),)+
+                    tcp_closed: std::array::from_fn(|_| Count::default()),
                     drops: std::array::from_fn(|_| Count::default()),
                 }
             }
@@ -67,21 +70,29 @@ macro_rules! counters {
             pub fn snapshot(&self) -> Snapshot {
                 Snapshot {
                     $($name: self.$name.read(),)+
+                    tcp_closed: std::array::from_fn(|index| self.tcp_closed[index].read()),
                     drops: std::array::from_fn(|index| self.drops[index].read()),
                 }
             }
         }
 
         impl Snapshot {
-            /// Every counter but the drops, with its name.
+            /// Every counter without a reason, with its name.
             pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)+].into_iter()
+                [
+                    $((stringify!($name), self.$name),)+
+                    ("tcp_connections", self.tcp_connections()),
+                ]
+                .into_iter()
             }
         }
 
         impl std::ops::AddAssign for Snapshot {
             fn add_assign(&mut self, other: Self) {
                 $(self.$name += other.$name;)+
+                for (sum, more) in self.tcp_closed.iter_mut().zip(other.tcp_closed) {
+                    *sum += more;
+                }
                 for (sum, more) in self.drops.iter_mut().zip(other.drops) {
                     *sum += more;
                 }
@@ -117,12 +128,21 @@ counters! {
     flows_expired,
     /// Flows forgotten early, for room.
     flows_evicted,
+    /// TCP connections of clients that were accepted, open ones included.
+    tcp_accepted,
+    /// TCP connections that a limit, ours or the system's, left no room for.
+    tcp_refused,
 }
 
 impl Counters {
     /// Counts `packets` packets that went no further.
     pub(crate) fn dropped(&self, reason: DropReason, packets: u64) {
         self.drops[reason as usize].add(packets);
+    }
+
+    /// Counts a client's TCP connection that ended.
+    pub(crate) fn tcp_closed(&self, closing: Closing) {
+        self.tcp_closed[closing as usize].add(1);
     }
 }
 
@@ -136,6 +156,19 @@ impl Snapshot {
     /// Every reason with its count, zeros included.
     pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL.into_iter().zip(self.drops)
+    }
+
+    /// Every reason for which TCP connections were closed with its count, zeros included.
+    pub fn tcp_closed(&self) -> impl Iterator<Item = (Closing, u64)> + '_ {
+        Closing::ALL.into_iter().zip(self.tcp_closed)
+    }
+
+    /// TCP connections of clients that are open.
+    #[must_use]
+    pub fn tcp_connections(&self) -> u64 {
+        // Read one by one: a connection that closes meanwhile may be in the sum already.
+        self.tcp_accepted
+            .saturating_sub(self.tcp_closed.iter().sum())
     }
 }
 

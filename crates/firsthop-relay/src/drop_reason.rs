@@ -58,12 +58,10 @@ drop_reasons! {
     UnknownCluster = "unknown_cluster",
     /// Ingress: the token's owner is outside its cluster's networks and ports.
     OwnerNotAllowed = "owner_not_allowed",
-    /// Ingress: of no known flow, and no binding request with a token.
+    /// Ingress: of no known flow, no binding request with a token, and no owner turned up in time.
     UnknownFlow = "unknown_flow",
-    /// Ingress: of an unknown flow, and too many packets wait for the flow cache already.
+    /// Ingress: of an unknown flow, and too many packets wait for an owner already.
     ParkingFull = "parking_full",
-    /// Ingress: of an unknown flow, and the flow cache did not answer in time.
-    LookUpTimeout = "look_up_timeout",
     /// Neither way: something for the control plane or from it found its mailbox full. No packet is
     /// lost by that alone.
     MailboxFull = "mailbox_full",
@@ -100,6 +98,11 @@ drop_reasons! {
     SendTooBig = "send_too_big",
     /// Either way: the kernel refused, for instance after an ICMP error.
     SendFailed = "send_failed",
+    /// Egress: the client's TCP connection is gone, and with it the client's address.
+    TcpGone = "tcp_gone",
+    /// Egress: the client reads its TCP connection too slowly, and the packet got too old. Counted
+    /// among the sent ones too, since it was taken when it came.
+    TcpSlow = "tcp_slow",
 }
 
 impl From<TokenError> for DropReason {

@@ -13,12 +13,13 @@
 //!   but a token leads anywhere (`tests/forged_tokens.rs`), and nobody but the owner speaks for a
 //!   flow (`tests/return_path_spoof.rs`).
 //! - *No lookup on the packet path.* Nobody waits for an answer: a packet of an unknown flow is
-//!   parked, bounded in time and number, while the control plane asks (`tests/look_ups.rs`).
+//!   parked, bounded in time and number, until its owner speaks or the control plane has asked
+//!   (`tests/look_ups.rs`).
 //! - *No byte from the network can panic* (`tests/oversize.rs`, `tests/forged_tokens.rs`, and the
 //!   fuzz target).
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use crate::config::{self, Cluster, RelayConfig};
 use crate::control::{FlowBytes, Notice};
 use crate::counters::Counters;
 use crate::drop_reason::DropReason;
-use crate::flow::{Flow, FlowKey, FlowTable, Inserted, Slot};
+use crate::flow::{Flow, FlowKey, FlowTable, Inserted, LOOK_AHEAD, Slot};
 use crate::handover::{self, FlowRecord, KnownFlow};
 use crate::pairs::PairKeys;
 use crate::parking::{Parked, Parking};
@@ -59,8 +60,8 @@ pub enum Verdict {
         /// What goes before the packet.
         header: SealedHeader,
     },
-    /// Nothing for now. The forwarder kept a copy; if its owner is found in time, it comes out of
-    /// [`Forwarder::take_ready`].
+    /// Nothing for now. The forwarder kept a copy; if its owner is known in time, it comes out of
+    /// [`Forwarder::take_ready`], and else it is dropped and counted.
     Parked,
     /// Nothing. Already counted.
     Drop(DropReason),
@@ -98,15 +99,14 @@ pub struct Forwarder {
     clusters: Vec<Cluster>,
     pairs: PairKeys,
     flows: FlowTable,
-    /// `None` when there is nobody to ask.
-    parking: Option<Parking>,
+    parking: Parking,
+    /// Whether there is somebody to ask, and to tell.
+    look_up: bool,
     ready: Vec<Ready>,
     notices: Vec<Notice>,
     /// Flows that changed since a handover began.
     changed: Option<HashSet<FlowKey>>,
     counters: Arc<Counters>,
-    keys: Vec<FlowKey>,
-    slots: Vec<Option<Slot>>,
 }
 
 impl Forwarder {
@@ -122,13 +122,12 @@ impl Forwarder {
             clusters: config.clusters.clone(),
             pairs: PairKeys::new(config.hop_secrets.clone()),
             flows: FlowTable::new(config.flow_capacity, config.flow_idle),
-            parking: config.look_up.then(Parking::default),
+            parking: Parking::default(),
+            look_up: config.look_up,
             ready: Vec::new(),
             notices: Vec::new(),
             changed: None,
             counters,
-            keys: Vec::new(),
-            slots: Vec::new(),
         }
     }
 
@@ -157,23 +156,26 @@ impl Forwarder {
         &mut self,
         now: Now,
         ingress: u16,
-        packets: impl Iterator<Item = (SocketAddr, &'a [u8])> + Clone,
+        packets: impl Iterator<Item = (SocketAddr, &'a [u8])>,
         mut forward: impl FnMut(SocketAddr, &SealedHeader, &'a [u8]),
     ) {
-        let (mut keys, mut slots) = (
-            std::mem::take(&mut self.keys),
-            std::mem::take(&mut self.slots),
-        );
-        keys.clear();
-        keys.extend(packets.clone().map(|(client, _)| flow_key(client, ingress)));
-        self.flows.find_all(&keys, &mut slots);
-        // Judging packets of clients neither creates flows nor removes any: the slots stay good.
-        for (((_, packet), key), slot) in packets.zip(&keys).zip(&slots) {
-            if let Verdict::Forward { to, header } = self.judge(now, *key, *slot, packet) {
-                forward(to, &header, packet);
+        let nobody = flow_key(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0), 0);
+        let mut packets = packets.peekable();
+        while packets.peek().is_some() {
+            let (mut keys, mut contents) = ([nobody; LOOK_AHEAD], [&[][..]; LOOK_AHEAD]);
+            let mut count = 0;
+            for (client, packet) in packets.by_ref().take(LOOK_AHEAD) {
+                (keys[count], contents[count]) = (flow_key(client, ingress), packet);
+                count += 1;
+            }
+            let slots = self.flows.find_all(&keys[..count]);
+            // Judging packets of clients neither creates flows nor removes any: slots stay good.
+            for ((key, slot), packet) in keys.into_iter().zip(slots).zip(contents).take(count) {
+                if let Verdict::Forward { to, header } = self.judge(now, key, slot, packet) {
+                    forward(to, &header, packet);
+                }
             }
         }
-        (self.keys, self.slots) = (keys, slots);
     }
 
     /// Judges every record of `datagram`, which `source` sent to the upstream socket, and passes
@@ -229,11 +231,7 @@ impl Forwarder {
                     self.counters.flows_found.add(1);
                 }
             }
-            None => {
-                let parking = self.parking.as_mut();
-                let lost = parking.map_or(0, |parking| parking.refuse(now.elapsed, key));
-                self.counters.dropped(DropReason::UnknownFlow, lost as u64);
-            }
+            None => self.parking.unheard(now.elapsed, key),
         }
         self.counters.flows.set(self.flows.len() as u64);
     }
@@ -252,12 +250,9 @@ impl Forwarder {
     /// Forgets flows that fell silent, and packets that waited for too long. Returns false when it
     /// has more to do, and wants to be called again after the next packets.
     pub fn expire(&mut self, now: Now) -> bool {
-        if let Some(parking) = &mut self.parking {
-            let lost = parking.expire(now.elapsed);
-            self.counters
-                .dropped(DropReason::LookUpTimeout, lost as u64);
-        }
-        let (telling, notices) = (self.parking.is_some(), &mut self.notices);
+        let lost = self.parking.expire(now.elapsed);
+        self.counters.dropped(DropReason::UnknownFlow, lost as u64);
+        let (telling, notices) = (self.look_up, &mut self.notices);
         let (expired, done) = self.flows.expire(now.elapsed, |key, flow| {
             if telling && flow.proved {
                 notices.push(kept(key, flow.owner));
@@ -271,7 +266,7 @@ impl Forwarder {
     /// When a parked packet has waited for too long.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        self.parking.as_ref()?.deadline()
+        self.parking.deadline()
     }
 
     /// The flows in some slots of the table from `first` on, for [`Forwarder::restore`] of the
@@ -383,21 +378,18 @@ impl Forwarder {
         Ok((flow.owner, header))
     }
 
-    /// Keeps a packet of an unknown flow while somebody is asked, or tells why it is dropped.
+    /// Keeps a packet of an unknown flow for a moment, or tells why it is dropped.
     fn park(&mut self, now: Now, key: FlowKey, packet: &[u8]) -> Option<DropReason> {
-        let Some(parking) = &mut self.parking else {
-            return Some(DropReason::UnknownFlow);
-        };
-        match parking.park(now.elapsed, key, packet) {
-            Parked::First => {
+        match self.parking.park(now.elapsed, key, packet) {
+            Parked::Ask if self.look_up => {
                 self.notices.push(Notice::LookUp {
                     flow: key.to_bytes(),
                 });
                 None
             }
-            Parked::Waiting => None,
+            Parked::Ask | Parked::Waiting => None,
             Parked::Full => Some(DropReason::ParkingFull),
-            Parked::Refused => Some(DropReason::UnknownFlow),
+            Parked::Ended => Some(DropReason::UnknownFlow),
         }
     }
 
@@ -462,7 +454,7 @@ impl Forwarder {
         match held {
             Some((slot, flow)) if flow.owner == source => {
                 if ends || absent {
-                    self.release(key, slot);
+                    self.release(now, key, slot);
                 } else {
                     self.flows.touch(now.elapsed, slot);
                     if proved && !flow.proved {
@@ -516,17 +508,14 @@ impl Forwarder {
             // The packet itself needs no flow.
             Inserted::Full => self.counters.dropped(DropReason::FlowTableFull, 1),
         }
-        if let Some(parking) = &mut self.parking
-            && !parking.is_empty()
-        {
+        if !self.parking.is_empty() {
             let header = self.header_up(key, flow.tick).sealed_with(flow.mac);
-            let parked = self.parking.as_mut().map(|parking| parking.take(&key));
-            let ready = parked.into_iter().flatten().map(|packet| Ready {
+            let parked = self.parking.take(&key).into_iter();
+            self.ready.extend(parked.map(|packet| Ready {
                 to: owner,
                 header,
                 packet,
-            });
-            self.ready.extend(ready);
+            }));
         }
         Ok(inserted != Inserted::Full)
     }
@@ -546,13 +535,15 @@ impl Forwarder {
         })
     }
 
-    fn release(&mut self, key: FlowKey, slot: Slot) {
+    fn release(&mut self, now: Now, key: FlowKey, slot: Slot) {
         self.flows.remove(slot);
         self.counters.flows_released.add(1);
         if let Some(changed) = &mut self.changed {
             changed.insert(key);
         }
-        if self.parking.is_some() {
+        // What the client still sends is nobody's; the cache may not know yet that it is over.
+        self.parking.ended(now.elapsed, key);
+        if self.look_up {
             self.notices.push(Notice::Gone {
                 flow: key.to_bytes(),
             });
@@ -565,7 +556,7 @@ impl Forwarder {
         if let Some(changed) = &mut self.changed {
             changed.insert(key);
         }
-        if proved && self.parking.is_some() {
+        if proved && self.look_up {
             self.notices.push(kept(key, owner));
         }
     }

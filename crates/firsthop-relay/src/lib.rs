@@ -14,18 +14,23 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+mod backlog;
 mod config;
+mod connection;
 mod control;
 mod counters;
 mod drop_reason;
 mod flow;
 pub mod forwarder;
+pub mod frame;
 mod handover;
 mod pairs;
 mod parking;
+mod tcp;
 mod worker;
 
 pub use config::{Cluster, DEFAULT_FLOW_IDLE, RelayConfig};
+pub use connection::Closing;
 pub use control::{FlowBytes, Notice};
 pub use counters::{Counters, Snapshot};
 pub use drop_reason::DropReason;
@@ -34,6 +39,7 @@ pub use forwarder::Forwarder;
 
 use control::{Command, NoticeReceiver};
 use firsthop_udp::{Options, Sharing, Socket};
+use tcp::Listener;
 use worker::{Handle, Sockets, Worker};
 
 /// How long a worker may take to write one page of its flows.
@@ -89,7 +95,7 @@ impl Bound {
             let sockets = bind(config, number, &first)?;
             if number == 0 {
                 // What the first worker bound settles what port 0 means.
-                first = sockets.public.iter().map(Socket::local_addr).collect();
+                first = local_addrs(&sockets);
             }
             Ok(sockets)
         })
@@ -120,17 +126,15 @@ impl Bound {
         mut sockets: impl FnMut(usize) -> io::Result<Sockets>,
     ) -> io::Result<Self> {
         let notices = NoticeReceiver::new()?;
-        let (mut local_addrs, mut upstream_addrs) = (Vec::new(), Vec::new());
+        let (mut public_addrs, mut upstream_addrs) = (Vec::new(), Vec::new());
         let mut workers = Vec::with_capacity(config.workers);
         for number in 0..config.workers {
             let sockets = sockets(number)?;
             if number == 0 {
-                local_addrs = sockets.public.iter().map(Socket::local_addr).collect();
+                public_addrs = local_addrs(&sockets);
             }
             upstream_addrs.push(sockets.upstream.local_addr());
-            let all = sockets.public.iter().chain([&sockets.upstream]);
-            let again = all.map(|socket| socket.as_fd().try_clone_to_owned());
-            let again = again.collect::<io::Result<_>>()?;
+            let again = again(&sockets)?;
             let counters = Arc::new(Counters::default());
             let sender = notices.sender(number)?;
             let (worker, handle) = Worker::new(config, sockets, Arc::clone(&counters), sender)?;
@@ -142,7 +146,7 @@ impl Bound {
             });
         }
         Ok(Self {
-            local_addrs,
+            local_addrs: public_addrs,
             upstream_addrs,
             notices,
             workers,
@@ -330,67 +334,109 @@ fn options(sharing: Sharing, only_v6: bool, gro: bool) -> Options {
 /// Binds the sockets of worker `number`. `first` are the public addresses that the first worker
 /// got.
 fn bind(config: &RelayConfig, number: usize, first: &[SocketAddr]) -> io::Result<Sockets> {
+    let sharing = match number {
+        0 => Sharing::Opened,
+        _ => Sharing::Joined,
+    };
+    let got = |ingress: usize, address| first.get(ingress).copied().unwrap_or(address);
     let mut public = Vec::with_capacity(config.listen.len());
     for (ingress, &address) in config.listen.iter().enumerate() {
-        // An IPv4 address beside it takes IPv4's part of the port.
-        let only_v6 = config
-            .listen
-            .iter()
-            .any(|other| other.is_ipv4() && other.port() == address.port());
-        let address = first.get(ingress).copied().unwrap_or(address);
-        let sharing = match number {
-            0 => Sharing::Opened,
-            _ => Sharing::Joined,
-        };
-        let socket = Socket::bind(address, options(sharing, only_v6, false));
+        let options = options(sharing, only_v6(address, &config.listen), false);
+        let socket = Socket::bind(got(ingress, address), options);
         public.push(socket.map_err(named("listen"))?);
     }
+    let mut tcp = Vec::with_capacity(config.tcp_listen.len());
+    for (index, &address) in config.tcp_listen.iter().enumerate() {
+        let only_v6 = only_v6(address, &config.tcp_listen);
+        let address = got(config.listen.len() + index, address);
+        let listener = Listener::bind(address, sharing, only_v6);
+        tcp.push(listener.map_err(named("tcp_listen"))?);
+    }
+    let options = options(Sharing::Exclusive, false, true);
+    let upstream = Socket::bind(upstream_of(config, number), options);
+    Ok(Sockets {
+        public,
+        tcp,
+        upstream: upstream.map_err(named("upstream"))?,
+    })
+}
+
+/// Takes over the sockets of worker `number`, in the order of [`again`].
+fn adopt(config: &RelayConfig, number: usize, sockets: Vec<OwnedFd>) -> io::Result<Sockets> {
+    let count = sockets.len();
+    if count != config.ingresses() + 1 {
+        return Err(invalid(format!(
+            "listen, tcp_listen: the relay to take over from has {} public sockets, not {}",
+            count.saturating_sub(1),
+            config.ingresses()
+        )));
+    }
+    let mut sockets = sockets.into_iter();
+    // As many as there are: counted above.
+    let mut next = |field: &str| sockets.next().ok_or_else(|| invalid(field.to_owned()));
+    let mut public = Vec::with_capacity(config.listen.len());
+    for &wanted in &config.listen {
+        let socket = Socket::adopt(next("listen")?, false).map_err(named("listen"))?;
+        same("listen", wanted, socket.local_addr())?;
+        public.push(socket);
+    }
+    let mut tcp = Vec::with_capacity(config.tcp_listen.len());
+    for &wanted in &config.tcp_listen {
+        let listener = Listener::adopt(next("tcp_listen")?).map_err(named("tcp_listen"))?;
+        same("tcp_listen", wanted, listener.local_addr())?;
+        tcp.push(listener);
+    }
+    let upstream = Socket::adopt(next("upstream")?, true).map_err(named("upstream"))?;
+    same(
+        "upstream",
+        upstream_of(config, number),
+        upstream.local_addr(),
+    )?;
+    Ok(Sockets {
+        public,
+        tcp,
+        upstream,
+    })
+}
+
+/// The public addresses of a worker, by ingress id.
+fn local_addrs(sockets: &Sockets) -> Vec<SocketAddr> {
+    let udp = sockets.public.iter().map(Socket::local_addr);
+    let tcp = sockets.tcp.iter().map(Listener::local_addr);
+    udp.chain(tcp).collect()
+}
+
+/// The sockets of a worker once more: public ones by ingress id, then the upstream socket.
+fn again(sockets: &Sockets) -> io::Result<Vec<OwnedFd>> {
+    let udp = sockets.public.iter().map(AsFd::as_fd);
+    let tcp = sockets.tcp.iter().map(AsFd::as_fd);
+    let all = udp.chain(tcp).chain([sockets.upstream.as_fd()]);
+    all.map(|socket| socket.try_clone_to_owned()).collect()
+}
+
+/// Whether an IPv6 socket leaves IPv4 alone: an IPv4 address beside it takes that part of the port.
+fn only_v6(address: SocketAddr, all: &[SocketAddr]) -> bool {
+    all.iter()
+        .any(|other| other.is_ipv4() && other.port() == address.port())
+}
+
+fn upstream_of(config: &RelayConfig, number: usize) -> SocketAddr {
     let mut address = config.upstream;
     if address.port() != 0 {
         // The configuration was checked: it fits.
         address.set_port(address.port() + number as u16);
     }
-    let upstream = Socket::bind(address, options(Sharing::Exclusive, false, true));
-    Ok(Sockets {
-        public,
-        upstream: upstream.map_err(named("upstream"))?,
-    })
+    address
 }
 
-/// Takes over the sockets of worker `number`: public ones first, in the order of ingress ids.
-fn adopt(config: &RelayConfig, number: usize, sockets: Vec<OwnedFd>) -> io::Result<Sockets> {
-    let count = sockets.len();
-    let mut sockets = sockets.into_iter();
-    if count != config.listen.len() + 1 {
-        return Err(invalid(format!(
-            "listen: the relay to take over from has {} public sockets, not {}",
-            count.saturating_sub(1),
-            config.listen.len()
-        )));
+/// Refuses a socket at another address than the configuration asks for.
+fn same(field: &str, wanted: SocketAddr, found: SocketAddr) -> io::Result<()> {
+    if found.ip() == wanted.ip() && (wanted.port() == 0 || found.port() == wanted.port()) {
+        return Ok(());
     }
-    let mut next = |field: &'static str, wanted: SocketAddr, gro| {
-        // As many as there are: counted above.
-        let fd = sockets.next().ok_or_else(|| invalid(field.to_owned()))?;
-        let socket = Socket::adopt(fd, gro).map_err(named(field))?;
-        let found = socket.local_addr();
-        if found.ip() != wanted.ip() || (wanted.port() != 0 && found.port() != wanted.port()) {
-            return Err(invalid(format!(
-                "{field}: the relay to take over from has {found}, not {wanted}"
-            )));
-        }
-        Ok(socket)
-    };
-    let public = config.listen.iter();
-    let public = public.map(|&address| next("listen", address, false));
-    let public = public.collect::<io::Result<_>>()?;
-    let mut upstream = config.upstream;
-    if upstream.port() != 0 {
-        upstream.set_port(upstream.port() + number as u16);
-    }
-    Ok(Sockets {
-        public,
-        upstream: next("upstream", upstream, true)?,
-    })
+    Err(invalid(format!(
+        "{field}: the relay to take over from has {found}, not {wanted}"
+    )))
 }
 
 fn invalid(what: String) -> io::Error {

@@ -14,16 +14,16 @@ use crate::config::RelayConfig;
 use crate::control::{Command, MAX_COMMANDS, NoticeSender};
 use crate::counters::Counters;
 use crate::drop_reason::DropReason;
-use crate::forwarder::{Forwarder, Now};
+use crate::forwarder::{Forwarder, Now, Verdict};
+use crate::tcp::{Listener, TcpIngress, TcpLimits};
 
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
 /// Batches that one socket may have before it is the next one's turn.
-const BATCHES_PER_TURN: usize = 4;
+const BATCHES_PER_TURN: usize = 2;
 
-/// Packets of clients in one batch. Beyond this a batch costs no less per packet, and its buffers
-/// leave the fast caches.
-const CLIENT_BATCH: usize = 64;
+/// Packets of clients in one batch: what of them is for one owner leaves in one message.
+const CLIENT_BATCH: usize = 256;
 /// Above what a client may send, so that a packet that fills its buffer is one that was cut.
 const CLIENT_BUFFER_BYTES: usize = 2048;
 /// What the kernel joins (GRO) is up to 64 KiB, with some hundred packets.
@@ -32,7 +32,7 @@ const OWNER_BUFFER_BYTES: usize = 64 << 10;
 /// Datagrams that leave in one call.
 const SEND_BATCH: usize = 64;
 
-/// Public sockets have the tokens that are their ingress ids.
+/// Public UDP sockets have the tokens that are their ingress ids; those of TCP follow.
 const UPSTREAM: Token = Token(usize::MAX - 1);
 const WAKE: Token = Token(usize::MAX);
 
@@ -40,6 +40,8 @@ const WAKE: Token = Token(usize::MAX);
 pub(crate) struct Sockets {
     /// By ingress id.
     pub(crate) public: Vec<Socket>,
+    /// Their ingress ids follow.
+    pub(crate) tcp: Vec<Listener>,
     /// Owners answer to it.
     pub(crate) upstream: Socket,
 }
@@ -80,6 +82,7 @@ pub(crate) struct Worker {
     poll: Poll,
     /// By ingress id.
     public: Vec<Public>,
+    tcp: TcpIngress,
     upstream: Source,
     /// What clients sent, and what owners sent.
     clients: Inbox,
@@ -161,8 +164,23 @@ impl Worker {
                 down: Outbox::new(SEND_BATCH),
             })
         });
+        let public = public.collect::<io::Result<Vec<_>>>()?;
+        let tcp = TcpIngress::new(
+            poll.registry(),
+            Token(public.len()),
+            // The configuration was checked: an ingress id fits.
+            public.len() as u16,
+            sockets.tcp,
+            TcpLimits {
+                connections: config.tcp_connections,
+                per_address: config.tcp_connections_per_address,
+                idle: config.flow_idle,
+            },
+            Arc::clone(&counters),
+        )?;
         let worker = Self {
-            public: public.collect::<io::Result<_>>()?,
+            public,
+            tcp,
             upstream: Source::new(&poll, UPSTREAM, sockets.upstream)?,
             poll,
             clients: Inbox::new(CLIENT_BATCH, CLIENT_BUFFER_BYTES),
@@ -211,6 +229,9 @@ impl Worker {
                 match event.token() {
                     WAKE => self.obey(),
                     UPSTREAM => self.upstream.waiting = true,
+                    Token(token) if self.tcp.tokens().contains(&token) => {
+                        self.tcp.wake(self.started.elapsed(), event);
+                    }
                     Token(ingress) => self.public[ingress].source.waiting = true,
                 }
             }
@@ -218,6 +239,7 @@ impl Worker {
                 for ingress in 0..self.public.len() {
                     self.serve_public(ingress)?;
                 }
+                self.serve_tcp();
                 self.serve_upstream()?;
                 last_packet = self.started.elapsed();
             }
@@ -229,6 +251,7 @@ impl Worker {
                 .is_some_and(|due| due <= now.elapsed);
             if now.elapsed >= next_expiry || parked_too_long {
                 let done = self.forwarder.expire(now);
+                self.tcp.expire(now.elapsed);
                 self.obey();
                 next_expiry = now.elapsed + if done { EXPIRE_EVERY } else { Duration::ZERO };
                 // One look a second at every socket, so that no lost edge silences one for longer.
@@ -244,7 +267,9 @@ impl Worker {
     }
 
     fn waiting(&self) -> bool {
-        self.upstream.waiting || self.public.iter().any(|public| public.source.waiting)
+        self.upstream.waiting
+            || self.tcp.is_waiting()
+            || self.public.iter().any(|public| public.source.waiting)
     }
 
     /// Does what the control plane asks.
@@ -291,6 +316,32 @@ impl Worker {
         Ok(())
     }
 
+    /// One turn of the TCP connections: the same for what clients sent there.
+    fn serve_tcp(&mut self) {
+        if !self.tcp.is_waiting() {
+            return;
+        }
+        let now = self.now();
+        let Self {
+            tcp,
+            forwarder,
+            bundler,
+            up,
+            upstream,
+            counters,
+            ..
+        } = self;
+        let mut send = |train: &Train| queue(up, train, &upstream.socket, counters);
+        tcp.serve(now.elapsed, |ingress, client, packet| {
+            let verdict = forwarder.ingress(now, client, ingress, packet);
+            if let Verdict::Forward { to, header } = verdict {
+                bundler.push(to, &header, packet, &mut send);
+            }
+        });
+        bundler.flush(send);
+        flush_up(up, &upstream.socket, counters);
+    }
+
     /// One turn of the upstream socket: records of owners go to their clients.
     fn serve_upstream(&mut self) -> io::Result<()> {
         for _ in 0..BATCHES_PER_TURN {
@@ -299,15 +350,24 @@ impl Worker {
             }
             self.upstream.receive(&mut self.owners, &self.counters)?;
             let now = self.now();
-            let (public, counters) = (&mut self.public, &*self.counters);
+            let (public, tcp, counters) = (&mut self.public, &mut self.tcp, &*self.counters);
             for (owner, datagram) in self.owners.datagrams() {
                 self.forwarder.egress(now, owner, datagram, |delivery| {
-                    // The forwarder passes only ingress ids that exist.
-                    let public = &mut public[usize::from(delivery.ingress)];
+                    let (client, packet) = (delivery.client, delivery.payload);
+                    let Some(public) = public.get_mut(usize::from(delivery.ingress)) else {
+                        // The forwarder passes only ingress ids that exist: it is one of TCP.
+                        match tcp.send(now.elapsed, delivery.ingress, client, packet) {
+                            Ok(()) => {
+                                counters.egress_packets.add(1);
+                                counters.egress_bytes.add(packet.len() as u64);
+                            }
+                            Err(reason) => counters.dropped(reason, 1),
+                        }
+                        return;
+                    };
                     if public.down.is_full() {
                         public.flush(counters);
                     }
-                    let (client, packet) = (delivery.client, delivery.payload);
                     public.down.push(client, packet, None, packet.len());
                 });
             }

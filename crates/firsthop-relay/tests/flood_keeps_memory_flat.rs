@@ -38,13 +38,16 @@ fn a_flood_of_everything_else_leaves_no_flow_and_reaches_nobody() {
         assert!(scene.routed(spoofed(number), &packet).is_err());
     }
     assert_eq!(scene.forwarder.flows(), 1);
+    let parked = 1024;
     assert_eq!(
         scene.drops(),
         [
             (DropReason::TokenShape, 50_000),
-            (DropReason::UnknownFlow, 50_000)
+            (DropReason::ParkingFull, 50_000 - parked)
         ]
     );
+    scene.wait(1);
+    assert_eq!(scene.counters().dropped(DropReason::UnknownFlow), parked);
     assert_eq!(
         scene.routed(client(), &rtp()),
         Ok(owner()),

@@ -76,7 +76,7 @@ fn a_flow_belongs_to_the_public_socket_that_the_client_used() {
     let mut scene = Scene::new();
     scene.establish(client(), owner());
     let elsewhere = scene.forwarder.ingress(scene.now, client(), 1, &rtp());
-    assert_eq!(elsewhere, Verdict::Drop(DropReason::UnknownFlow));
+    assert_eq!(elsewhere, Verdict::Parked);
 }
 
 #[test]

@@ -86,6 +86,7 @@ fn a_lie_about_the_owner_leads_nowhere() {
             .forwarder
             .answer(scene.now, &flows[0], Some(address(lie)));
         assert!(ready(&mut scene).is_empty());
+        scene.wait(1);
         assert_eq!(scene.drops(), [(DropReason::UnknownFlow, 1)]);
         assert_eq!(scene.forwarder.flows(), 0);
     }
@@ -97,14 +98,29 @@ fn a_flow_that_nobody_knows_is_not_asked_for_again_at_once() {
     scene.up(client(), &rtp());
     let flows = asked(&mut scene);
     scene.forwarder.answer(scene.now, &flows[0], None);
-    assert_eq!(
-        scene.up(client(), &rtp()),
-        Verdict::Drop(DropReason::UnknownFlow)
-    );
+    assert_eq!(scene.up(client(), &rtp()), Verdict::Parked);
     assert!(asked(&mut scene).is_empty());
     scene.wait(2);
     assert_eq!(scene.up(client(), &rtp()), Verdict::Parked);
     assert_eq!(asked(&mut scene).len(), 1);
+}
+
+#[test]
+fn what_an_owner_says_in_time_saves_what_waits_though_nobody_else_knew() {
+    for mut scene in [asking(), Scene::new()] {
+        scene.up(client(), &numbered(1));
+        for flow in asked(&mut scene) {
+            scene.forwarder.answer(scene.now, &flow, None);
+        }
+        scene.now.elapsed += Duration::from_millis(20);
+        scene.up(client(), &numbered(2));
+        assert!(scene.answer(owner(), client(), Flags::CONFIRM | Flags::PATH, &rtp()));
+        let numbers: Vec<u8> = ready(&mut scene)
+            .iter()
+            .map(|ready| ready.packet[3])
+            .collect();
+        assert_eq!((numbers, scene.drops()), (vec![1, 2], vec![]));
+    }
 }
 
 #[test]
@@ -115,7 +131,7 @@ fn without_an_answer_packets_are_given_up_in_time() {
     assert_eq!(scene.forwarder.deadline(), Some(Duration::from_millis(50)));
     scene.now.elapsed += Duration::from_millis(50);
     scene.forwarder.expire(scene.now);
-    assert_eq!(scene.drops(), [(DropReason::LookUpTimeout, 2)]);
+    assert_eq!(scene.drops(), [(DropReason::UnknownFlow, 2)]);
     assert_eq!(scene.forwarder.deadline(), None);
 }
 
@@ -170,6 +186,10 @@ fn the_control_plane_hears_of_proved_flows_only() {
     assert!(scene.forwarder.take_notices().eq([moved]));
     assert!(scene.answer(other_owner(), client(), Flags::RELEASE, &rtp()));
     assert!(scene.forwarder.take_notices().eq([Notice::Gone { flow }]));
+    // And what its client still sends is no question to anybody.
+    let verdict = scene.up(client(), &rtp());
+    assert_eq!(verdict, Verdict::Drop(DropReason::UnknownFlow));
+    assert_eq!(scene.forwarder.take_notices().len(), 0);
 }
 
 #[test]
@@ -179,6 +199,7 @@ fn a_relay_with_nobody_to_ask_tells_nothing() {
     scene.up(other_client(), &rtp());
     scene.answer(owner(), client(), Flags::RELEASE, &rtp());
     assert_eq!(scene.forwarder.take_notices().len(), 0);
+    scene.wait(1);
     assert_eq!(scene.drops(), [(DropReason::UnknownFlow, 1)]);
 }
 

@@ -2,8 +2,8 @@
 
 mod common;
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::*;
@@ -303,7 +303,7 @@ fn a_packet_of_an_unknown_flow_waits_for_the_answer() {
     assert!(relay.answer(worker, flow, Some(owner.address())));
     eventually("the flow is found", || counters(&relay).flows_found == 1);
     // A busy machine may not have granted the answer its 50 ms: then the next packet goes on.
-    if counters(&relay).dropped(DropReason::LookUpTimeout) > 0 {
+    if counters(&relay).dropped(DropReason::UnknownFlow) > 0 {
         browser.send_to(&rtp(), public).unwrap();
     }
     let (_, records) = owner.receive();
@@ -402,4 +402,96 @@ fn a_stopped_relay_frees_its_addresses() {
     for address in public.into_iter().chain(upstream) {
         UdpSocket::bind(address).unwrap();
     }
+}
+
+/// A client on a TCP connection, which speaks in frames (RFC 4571).
+struct TcpClient(TcpStream);
+
+impl TcpClient {
+    fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        Self(stream)
+    }
+
+    fn send(&mut self, packet: &[u8]) {
+        let length = (packet.len() as u16).to_be_bytes();
+        self.0.write_all(&[&length, packet].concat()).unwrap();
+    }
+
+    fn receive(&mut self) -> Vec<u8> {
+        let mut length = [0; 2];
+        self.0.read_exact(&mut length).unwrap();
+        let mut packet = vec![0; usize::from(u16::from_be_bytes(length))];
+        self.0.read_exact(&mut packet).unwrap();
+        packet
+    }
+}
+
+#[test]
+fn clients_without_udp_make_the_round_trip_by_tcp_through_whichever_worker() {
+    let mut owner = FakeOwner::new();
+    let mut config = loopback(owner.address());
+    config.workers = 2;
+    config.tcp_listen = vec![address("127.0.0.1:0")];
+    let relay = Relay::start(&config).unwrap();
+    let udp_sockets = 2;
+    let public = relay.local_addrs()[udp_sockets];
+
+    let mut sources = Vec::new();
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = TcpClient::connect(public);
+        let request = binding_request(&ufrag_at(owner.address(), unix_seconds()));
+        client.send(&request);
+        let (source, records) = owner.receive();
+        let (header, payload) = &records[0];
+        assert_eq!(payload, &request);
+        assert_eq!(header.client, client.0.local_addr().unwrap());
+        assert_eq!(usize::from(header.ingress), udp_sockets);
+        let flags = Flags::CONFIRM | Flags::PATH;
+        owner.answer(source, header, flags, &binding_success());
+        assert_eq!(client.receive(), binding_success());
+
+        client.send(&rtp());
+        assert_eq!(owner.receive().1[0].1, rtp());
+        sources.push(source);
+        clients.push(client);
+    }
+    sources.sort();
+    sources.dedup();
+    assert_eq!(
+        sources.len(),
+        2,
+        "the kernel spreads 20 clients over two workers"
+    );
+    eventually("open connections are counted", || {
+        counters(&relay).tcp_connections() == 20
+    });
+    clients.clear();
+    eventually("closed ones are not", || {
+        counters(&relay).tcp_connections() == 0
+    });
+}
+
+#[test]
+fn junk_by_tcp_is_counted_and_goes_nowhere() {
+    let owner = FakeOwner::new();
+    let mut config = loopback(owner.address());
+    config.tcp_listen = vec![address("127.0.0.1:0")];
+    let relay = Relay::start(&config).unwrap();
+    let mut client = TcpClient::connect(relay.local_addrs()[2]);
+    client.send(&rtp());
+    client.send(b"GET / HTTP/1.1");
+    eventually("both are counted", || {
+        let counts = counters(&relay);
+        counts.dropped(DropReason::UnknownFlow) == 1
+            && counts.dropped(DropReason::UnknownProtocol) == 1
+    });
+    // Without frames it is not even that: "GE" is a length that no packet has.
+    client.0.write_all(b"GET / HTTP/1.1").unwrap();
+    assert_eq!(client.0.read(&mut [0]).unwrap_or(0), 0);
+    assert_eq!(counters(&relay).ingress_packets, 0);
 }

@@ -52,6 +52,8 @@ pub(crate) fn config() -> RelayConfig {
     RelayConfig {
         listen: vec![address("192.0.2.1:3478"), address("[2001:db8::1]:3478")],
         tcp_listen: Vec::new(),
+        tcp_connections: 100,
+        tcp_connections_per_address: 50,
         upstream: address("10.1.255.1:3500"),
         workers: 1,
         pin: false,
@@ -216,7 +218,8 @@ impl Scene {
     ) -> Result<SocketAddr, DropReason> {
         match self.up(from, packet) {
             Verdict::Drop(reason) => Err(reason),
-            Verdict::Parked => panic!("this relay has nobody to ask"),
+            // As it will be, unless its owner speaks up.
+            Verdict::Parked => Err(DropReason::UnknownFlow),
             Verdict::Forward { to, header } => {
                 let mut datagram = Vec::new();
                 header.write_record(packet, &mut datagram);
