@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ import yaml
 
 import firsthop
 from firsthop import cli
+from firsthop._native import seal_token
 from firsthop.config import Settings
 from firsthop.telemetry import logs
 
@@ -120,9 +124,67 @@ def test_settings_can_be_read_back(firsthop_command: Shell, tmp_path: Path) -> N
     assert firsthop_command("settings", "-c", str(path)).stdout == first
 
 
+def token(port: int = 3500) -> str:
+    return seal_token(
+        master=bytes.fromhex(KEY),
+        key_id=0,
+        cluster=1,
+        address="127.0.0.1",
+        port=port,
+        expiry_slot=(int(time.time()) // 900 + 12) % 256,
+        nonce=bytes(6),
+    )
+
+
+def test_a_token_is_explained(firsthop_command: Shell) -> None:
+    done = firsthop_command("token", "inspect", token(), FIRSTHOP_KEYS__0=KEY)
+    assert done.returncode == 0
+    shown = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    assert [name for name, _ in shown] == [
+        "key",
+        "format",
+        "version",
+        "cluster",
+        "owner",
+        "expires",
+        "relay",
+    ]
+    fields = dict(shown)
+    assert fields["owner"].strip() == "127.0.0.1:3500"
+    assert "UTC, in 3 h" in fields["expires"]
+    assert KEY not in done.stdout
+
+
+def test_a_token_is_explained_to_programs(firsthop_command: Shell) -> None:
+    done = firsthop_command("token", "inspect", "--json", token(), FIRSTHOP_KEYS__0=KEY)
+    fields = json.loads(done.stdout)
+    assert (fields["owner"], fields["refusal"]) == ("127.0.0.1:3500", None)
+    assert datetime.fromisoformat(fields["expires"]) > datetime.now(UTC)
+
+
+def test_a_token_that_a_relay_drops_is_explained_and_a_failure(firsthop_command: Shell) -> None:
+    done = firsthop_command("token", "inspect", "--json", token(port=9), FIRSTHOP_KEYS__0=KEY)
+    assert done.returncode == 1
+    assert "not among 3500-3599" in json.loads(done.stdout)["refusal"]
+
+
+def test_what_is_no_token_is_one_line(firsthop_command: Shell) -> None:
+    line = refused(firsthop_command("token", "inspect", "nonsense", FIRSTHOP_KEYS__0=KEY))
+    assert "a=ice-ufrag" in line
+    line = refused(firsthop_command("token", "inspect", token()))
+    assert line.startswith("firsthop: keys: ")
+
+
+def test_a_password_is_not_shown_with_the_settings(firsthop_command: Shell) -> None:
+    url = "redis://:swordfish@10.0.0.9"
+    done = firsthop_command("settings", FIRSTHOP_RELAY__FLOW_CACHE__URL=url)
+    assert "redis://:***@10.0.0.9" in done.stdout
+    assert "swordfish" not in done.stdout
+
+
 def test_help_lists_the_commands(firsthop_command: Shell) -> None:
     shown = firsthop_command("--help").stdout
-    for command in ("dev", "relay", "transceiver", "key", "settings", "version"):
+    for command in ("dev", "relay", "transceiver", "key", "settings", "token", "version"):
         assert command in shown
 
 

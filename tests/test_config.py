@@ -94,6 +94,19 @@ def test_all_settings_survive_being_written_and_read_again(settings_file: Path) 
         ("relay.workers", "2", 2),
         ("relay.workers", "auto", "auto"),
         ("relay.listen", '["0.0.0.0:3478", "[::]:3478"]', ("0.0.0.0:3478", "[::]:3478")),
+        ("relay.pin", "true", True),
+        ("relay.busy_poll_us", "50", 50),
+        ("relay.takeover_socket", "/run/firsthop/relay.sock", "/run/firsthop/relay.sock"),
+        ("relay.flow_cache.url", "redis://cache.example", "redis://cache.example"),
+        ("relay.flow_cache.url", "redis://[fd00::1]:6380/3", "redis://[fd00::1]:6380/3"),
+        (
+            "relay.flow_cache.url",
+            "rediss://me:p%40ss@10.0.0.9/?ssl_ca_certs=/etc/ca.pem",
+            "rediss://me:p%40ss@10.0.0.9/?ssl_ca_certs=/etc/ca.pem",
+        ),
+        ("relay.flow_cache.budget_ms", "8", 8),
+        ("relay.tcp_listen", '["0.0.0.0:443"]', ("0.0.0.0:443",)),
+        ("transceiver.advertise_tcp", '["203.0.113.5:443"]', ("203.0.113.5:443",)),
         ("transceiver.direct", "true", True),
         ("transceiver.reachable_ip", "10.0.0.7", "10.0.0.7"),
         ("transceiver.advertise", '["203.0.113.5:3478"]', ("203.0.113.5:3478",)),
@@ -144,12 +157,40 @@ def test_settings_cannot_be_changed() -> None:
         ("relay.listen", '["localhost:3478"]', "expected ip:port"),
         ("relay.listen", "0.0.0.0:3478", "expected a list"),
         ("relay.listen", "[]", "at least 1"),
+        ("relay.tcp_listen", '["443"]', "expected ip:port"),
+        ("relay.tcp_connections", "0", "greater than or equal to 1"),
+        ("relay.tcp_connections_per_address", "many", "integer"),
         ("relay.upstream", "nowhere", "expected ip:port"),
         ("relay.workers", "0", "auto, or a number from 1 to 256"),
         ("relay.workers", "-1", "auto, or a number from 1 to 256"),
         ("relay.workers", "257", "auto, or a number from 1 to 256"),
         ("relay.workers", "many", "auto, or a number from 1 to 256"),
         ("relay.flow_capacity", "0", "greater than or equal to 1"),
+        ("relay.busy_poll_us", "-1", "greater than or equal to 0"),
+        ("relay.takeover_socket", "/run/" + "x" * 110, "at most 107"),
+        ("relay.flow_cache", "redis://10.0.0.9", "expected an object"),
+        ("relay.flow_cache.url", "", "expected memory, or redis://"),
+        ("relay.flow_cache.url", "none", "expected memory, or redis://"),
+        ("relay.flow_cache.url", "redis", "expected memory, or redis://"),
+        ("relay.flow_cache.url", "10.0.0.9:6379", "expected memory, or redis://"),
+        ("relay.flow_cache.url", "redis://", "expected memory, or redis://"),
+        ("relay.flow_cache.url", "redis://:6379", "expected memory, or redis://"),
+        ("relay.flow_cache.url", "redis://10.0.0.9:99999", "expected memory, or redis://"),
+        ("relay.flow_cache.url", "redis://10.0.0.9/flows", "expected memory, or redis://"),
+        ("relay.flow_cache.url", "redis://:a#b@10.0.0.9", "percent-encoded"),
+        ("relay.flow_cache.url", "redis://:a/b@10.0.0.9", "percent-encoded"),
+        ("relay.flow_cache.url", "unix:///run/redis.sock", "expected memory, or redis://"),
+        ("relay.flow_cache.url", "redis://10.0.0.9?socket_timeout=9", "expected no options"),
+        ("relay.flow_cache.url", "redis://10.0.0.9?ssl_ca_certs=/x", "expected no options"),
+        ("relay.flow_cache.url", "rediss://10.0.0.9?ssl_cert_reqs=none", "expected no options"),
+        ("relay.flow_cache.ttl_seconds", "5", "greater than or equal to 60"),
+        (
+            "relay",
+            '{"flow_idle_seconds": 90, "flow_cache": {"url": "redis://10.0.0.9"}}',
+            "ttl_seconds to be above flow_idle_seconds",
+        ),
+        ("relay.flow_cache.budget_ms", "0", "greater than or equal to 1"),
+        ("relay.flow_cache.budget_ms", "51", "less than or equal to 50"),
         ("relay.flow_idle_seconds", "soon", "integer"),
         ("relay.clusters", '[{"networks": ["10.0.0.1/8"]}]', "host bits set"),
         ("relay.clusters", '[{"id": 65536}]', "less than or equal to 65535"),
@@ -163,6 +204,7 @@ def test_settings_cannot_be_changed() -> None:
         ("transceiver.reachable_ip", "fe80::1%eth0", "without a zone"),
         ("transceiver.advertise", '["0.0.0.0:3478"]', "that clients can send to"),
         ("transceiver.advertise", '["192.0.2.1:0"]', "that clients can send to"),
+        ("transceiver.advertise_tcp", '["0.0.0.0:443"]', "that clients can send to"),
         ("transceiver.direct", "perhaps", "boolean"),
         ("transceiver.max_sessions", "0", "greater than or equal to 1"),
         ("transceiver.token_lifetime_seconds", "90000", "less than or equal to 86400"),
@@ -328,6 +370,40 @@ def test_keys_do_not_show_in_a_repr() -> None:
     assert SECRET not in str(settings)
 
 
+# Passwords.
+
+PASSWORD = "hunter2hunter2"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"FIRSTHOP_RELAY__FLOW_CACHE__URL": f"redis//:{PASSWORD}@10.0.0.9"},
+        {"FIRSTHOP_RELAY__FLOW_CACHE__URL": f"redis://:{PASSWORD}@10.0.0.9:port"},
+        {"FIRSTHOP_RELAY__FLOW_CACHE__URL": f"redis://:{PASSWORD}#@10.0.0.9"},
+        {"FIRSTHOP_RELAY__FLOW_CACHE__URL": f"http://:{PASSWORD}@10.0.0.9"},
+        {"FIRSTHOP_RELAY__FLOW_CACHE__URL": json.dumps([f"redis://:{PASSWORD}@h"])},
+        {"FIRSTHOP_RELAY__FLOW_CACHE": f"redis://:{PASSWORD}@10.0.0.9"},
+        {"FIRSTHOP_RELAY__FLOW_CACHE": f'{{"url": "redis://:{PASSWORD}@10.0.0.9"'},
+        {"FIRSTHOP_RELAY": f"redis://:{PASSWORD}@h"},
+        {"FIRSTHOP_BACKEND": f"redis://:{PASSWORD}@h"},
+    ],
+)
+def test_no_error_shows_a_password(environment: dict[str, str]) -> None:
+    error = refused(environment)
+    assert PASSWORD[:6] not in "".join(traceback.format_exception(error))
+
+
+def test_a_password_is_kept_and_shows_neither_in_a_repr_nor_when_settings_are_written() -> None:
+    url = f"redis://me:{PASSWORD}@10.0.0.9:6379/2"
+    settings = load(None, {"FIRSTHOP_RELAY__FLOW_CACHE__URL": url})
+    assert settings.relay.flow_cache.url == url
+    assert PASSWORD not in repr(settings)
+    assert PASSWORD not in settings.model_dump_json()
+    shown = settings.model_dump(mode="json")["relay"]["flow_cache"]["url"]
+    assert shown == "redis://me:***@10.0.0.9:6379/2"
+
+
 # Garbage.
 
 NAMES = st.sampled_from(
@@ -339,6 +415,7 @@ NAMES = st.sampled_from(
         "FIRSTHOP_RELAY__LISTEN",
         "FIRSTHOP_RELAY__WORKERS",
         "FIRSTHOP_RELAY__CLUSTERS",
+        "FIRSTHOP_RELAY__FLOW_CACHE__URL",
         "FIRSTHOP_TRANSCEIVER__LISTEN",
         "FIRSTHOP_TRANSCEIVER__REACHABLE_IP",
         "FIRSTHOP_TRANSCEIVER__ADVERTISE",

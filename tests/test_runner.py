@@ -16,6 +16,7 @@ from firsthop import runner
 from firsthop.call import Call
 from firsthop.config import RelaySettings, Settings, SignalingSettings, TransceiverSettings
 from firsthop.errors import FirsthopError
+from firsthop.transceiver.engine import own_address
 
 LOCAL = {
     "FIRSTHOP_RELAY__LISTEN": '["127.0.0.1:0"]',
@@ -104,6 +105,21 @@ async def test_an_http_address_that_is_taken_stops_everything_and_is_named() -> 
         assert "FIRSTHOP_SIGNALING__LISTEN" in str(error.value)
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert left == set()
+
+
+def test_dev_serves_tcp_where_it_serves_udp_unless_settings_say_where() -> None:
+    relay = RelaySettings(listen=("192.0.2.1:3478",))
+    transceiver = TransceiverSettings(advertise=("203.0.113.1:3478",))
+    settings = runner._with_tcp(Settings(relay=relay, transceiver=transceiver))
+    assert settings.relay.tcp_listen == ("192.0.2.1:3478",)
+    assert settings.transceiver.advertise_tcp == ("203.0.113.1:3478",)
+
+    elsewhere = Settings(
+        relay=relay.model_copy(update={"tcp_listen": ("192.0.2.1:443",)}),
+        transceiver=transceiver.model_copy(update={"advertise_tcp": ("203.0.113.1:443",)}),
+    )
+    assert runner._with_tcp(elsewhere) == elsewhere
+    assert runner._with_tcp(Settings()).transceiver.advertise_tcp == (f"{own_address()}:3478",)
 
 
 def test_addresses_with_brackets_are_announced_as_they_are(

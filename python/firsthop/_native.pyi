@@ -9,7 +9,7 @@ from typing import final
 
 from typing_extensions import disjoint_base
 
-__all__ = ["Engine", "Event", "Relay", "open_token", "seal_hop_header", "seal_token"]
+__all__ = ["Engine", "Event", "Notice", "Relay", "open_token", "seal_hop_header", "seal_token"]
 
 @disjoint_base
 class Event:
@@ -115,6 +115,7 @@ class Engine:
         shards: int,
         reachable_ip: str | None,
         advertised: Sequence[str],
+        advertised_tcp: Sequence[str],
         direct: bool,
         cluster: int,
         token_keys: dict[int, bytes],
@@ -147,23 +148,81 @@ class Engine:
     def stop(self) -> None:
         """Hang up every session and end the threads."""
 
+@disjoint_base
+class Notice:
+    """What a relay tells of its flows, to whoever remembers them for it. Each kind is a subclass.
+
+    ``flow`` is the client's IP (16 bytes, IPv4 mapped), its port (2) and the ingress id (2);
+    ``owner`` is an IP (16) and a port (2); big-endian.
+    """
+
+    @final
+    class LookUp(Notice):
+        """A packet of an unknown flow waits: whose is it? `Relay.answer` is due."""
+
+        __match_args__ = ("worker", "flow")
+        def __new__(cls, worker: int, flow: bytes) -> Notice.LookUp: ...
+        @property
+        def worker(self) -> int: ...
+        @property
+        def flow(self) -> bytes: ...
+
+    @final
+    class Kept(Notice):
+        """A proved flow was learned or moved, or is still alive: again about every idle time."""
+
+        __match_args__ = ("flow", "owner")
+        def __new__(cls, flow: bytes, owner: bytes) -> Notice.Kept: ...
+        @property
+        def flow(self) -> bytes: ...
+        @property
+        def owner(self) -> bytes: ...
+
+    @final
+    class Gone(Notice):
+        """Its owner ended the flow."""
+
+        __match_args__ = ("flow",)
+        def __new__(cls, flow: bytes) -> Notice.Gone: ...
+        @property
+        def flow(self) -> bytes: ...
+
 @final
 class Relay:
-    """Forwards packets between clients and transceivers. Threads of its own; `stop` ends them."""
+    """Forwards packets between clients and transceivers. Threads of its own; `stop` ends them.
+
+    Made, it has its sockets, and packets wait there; `run` starts the workers.
+    """
 
     def __new__(
         cls,
         *,
         listen: Sequence[str],
+        tcp_listen: Sequence[str],
+        tcp_connections: int,
+        tcp_connections_per_address: int,
         upstream: str,
         workers: int,
+        pin: bool,
+        busy_poll_us: int,
         flow_capacity: int,
         flow_idle_seconds: int,
+        look_up: bool,
         token_keys: dict[int, bytes],
         hop_secrets: dict[int, bytes],
         hop_key_id: int,
         clusters: Sequence[tuple[int, str | None, Sequence[str], int, int]],
-    ) -> Relay: ...
+        sockets: Sequence[Sequence[int]] | None,
+    ) -> Relay:
+        """Bind the sockets, or take over those that `sockets` of another process returned.
+
+        Those are duplicated: the caller closes its own. `flow_capacity` is each worker's;
+        with `look_up` somebody takes the notices and answers.
+        """
+    def restore(self, worker: int, flows: bytes) -> None:
+        """Take over flows of a worker of another process, before `run`."""
+    def run(self) -> None:
+        """Start the workers."""
     def local_addresses(self) -> list[str]:
         """Public transport addresses as bound, by ingress id."""
     def upstream_addresses(self) -> list[str]:
@@ -171,7 +230,21 @@ class Relay:
     def failed(self) -> str | None:
         """Why a worker is no longer running, if one is not."""
     def counters(self) -> dict[str, int]:
-        """Sums over all workers, by name; one ``dropped_<reason>`` per reason."""
+        """Sums over all workers, by name; ``dropped_<reason>`` and ``tcp_closed_<reason>`` too."""
+    def worker_counters(self) -> list[dict[str, int]]:
+        """The same for each worker."""
+    def fileno(self) -> int:
+        """A descriptor that is readable when notices wait."""
+    def take_notices(self) -> list[Notice]:
+        """All notices that wait, oldest first."""
+    def answer(self, worker: int, flow: bytes, owner: bytes | None) -> bool:
+        """Answer a look-up, with None when nobody knows; False when the worker has no room."""
+    def sockets(self) -> list[list[int]]:
+        """The descriptors of each worker's sockets, good until `finish` or `stop`."""
+    def export(self, worker: int) -> bytes:
+        """All flows of a worker, for `restore` of another process. Forwarding goes on."""
+    def finish(self) -> list[bytes]:
+        """End the workers, and return for each the flows that changed since `export`."""
     def stop(self) -> None:
         """End the workers."""
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import functools
+import json
 import os
 import secrets
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import yaml
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from firsthop import __version__, runner
+from firsthop import token as routing_token
+from firsthop.bench import command as bench_command
 from firsthop.config import KEY_BYTES, Settings, load
 from firsthop.errors import FirsthopError
 from firsthop.telemetry import logs
@@ -27,6 +34,10 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+
+token_app = typer.Typer(help="Look into routing tokens.", no_args_is_help=True)
+app.add_typer(token_app, name="token")
+app.add_typer(bench_command.app, name="bench")
 
 ConfigOption = Annotated[
     Path | None,
@@ -45,9 +56,15 @@ def dev(config: ConfigOption = None, backend: BackendOption = None) -> None:
 
 
 @app.command()
-def relay(config: ConfigOption = None) -> None:
+def relay(
+    config: ConfigOption = None,
+    takeover: Annotated[
+        bool,
+        typer.Option("--takeover", help="Take the place of the relay at relay.takeover_socket."),
+    ] = False,
+) -> None:
     """Run a relay."""
-    _serve(runner.serve_relay, _settings(config))
+    _serve(functools.partial(runner.serve_relay, take_over=takeover), _settings(config))
 
 
 @app.command()
@@ -67,6 +84,25 @@ def settings(config: ConfigOption = None) -> None:
     """Show all settings as they are in effect, as YAML; keys are left out."""
     values = _settings(config).model_dump(mode="json", exclude={"keys"})
     print(yaml.safe_dump(values, sort_keys=False), end="")
+
+
+@token_app.command("inspect")
+def inspect_token(
+    ufrag: Annotated[str, typer.Argument(help="The server's ufrag, or a USERNAME with it.")],
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Explain a server's ufrag, by `keys` and `relay.clusters`; 1 if a relay would drop it."""
+    now = datetime.now(UTC)
+    inspection = routing_token.inspect(ufrag, _settings(config), now)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(inspection), default=datetime.isoformat))
+    else:
+        table = Table.grid(padding=(0, 2))
+        for name, value in routing_token.rows(inspection, now):
+            table.add_row(Text(name, "bold"), Text(value))
+        Console(highlight=False).print(table)
+    raise typer.Exit(int(inspection.refusal is not None))
 
 
 @app.command()

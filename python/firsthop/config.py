@@ -13,6 +13,7 @@ import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import yaml
 from pydantic import (
@@ -22,6 +23,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_serializer,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -44,6 +46,9 @@ _SHAPES = {
     "model_type": 'an object, as {"...": "..."}',
 }
 _MAX_WORKERS = 256
+#: Files that a rediss:// URL may name as options.
+_TLS_OPTIONS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
+_PASSWORD = re.compile(r"://.*@")
 #: What Kubernetes sets for a Service that is called firsthop-something: no settings of ours.
 _SERVICE_LINK = re.compile(
     r"\w+(_SERVICE_(HOST|PORT(_\w+)?)=|_PORT=\w+://|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=)"
@@ -109,6 +114,27 @@ def _origin(text: str) -> str:
     raise ValueError("expected scheme://host or scheme://host:port and no more, or *")
 
 
+def _flow_cache_url(text: str) -> str:
+    """Check where flows are kept. No problem that is told quotes it: it may hold a password."""
+    if text == "memory":
+        return text
+    try:
+        url = urlsplit(text)
+        fine = url.scheme in {"redis", "rediss"} and url.hostname and url.port != 0
+    except ValueError:
+        fine = False
+    if not fine or url.fragment or not re.fullmatch(r"(/[0-9]{0,4})?", url.path):
+        raise ValueError(
+            "expected memory, or redis://[user:password@]host[:port][/database], rediss:// "
+            "for TLS; what is special in a password is percent-encoded, as %40 for @"
+        )
+    options = {name for name, _ in parse_qsl(url.query, keep_blank_values=True)}
+    if options and (url.scheme != "rediss" or options - _TLS_OPTIONS):
+        allowed = ", ".join(sorted(_TLS_OPTIONS))
+        raise ValueError(f"expected no options but, for rediss://, {allowed}")
+    return text
+
+
 def _number(value: object) -> object:
     """Take digits for a number: all that the environment holds is text."""
     return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
@@ -143,6 +169,7 @@ Key = Annotated[str, AfterValidator(_key)]
 KeyId = Annotated[int, Field(ge=0, le=3)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Backend = Annotated[str, AfterValidator(_backend)]
+FlowCacheUrl = Annotated[str, AfterValidator(_flow_cache_url)]
 
 
 class _Section(BaseModel):
@@ -170,23 +197,66 @@ class ClusterSettings(_Section):
         return self
 
 
+class FlowCacheSettings(_Section):
+    """Where a relay finds the owner of a flow that it does not know (any more)."""
+
+    url: FlowCacheUrl = Field("memory", repr=False)
+    """memory (the flow tables of this process), or redis://... to share flows with other relays."""
+    ttl_seconds: int = Field(90, ge=60, le=3600)
+    """How long an entry is good. Flows that live are written once per `flow_idle_seconds`."""
+    budget_ms: int = Field(5, ge=1, le=50)
+    """How long a packet may wait for an answer; it is dropped then."""
+
+    @field_serializer("url")
+    def _without_password(self, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.password is None:
+            return url
+        user, host = (parts.username or ""), parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{user}:***@{host}"))
+
+
 class RelaySettings(_Section):
     """`firsthop relay`."""
 
     listen: tuple[TransportAddress, ...] = Field(("0.0.0.0:3478",), min_length=1)
     """Public UDP sockets."""
+    tcp_listen: tuple[TransportAddress, ...] = ()
+    """Public TCP sockets, for clients that cannot send UDP (ICE-TCP)."""
+    tcp_connections: int = Field(2000, ge=1, le=65_535)
+    """TCP connections at the same time that each worker takes."""
+    tcp_connections_per_address: int = Field(32, ge=1, le=65_535)
+    """Of these, from one IPv4 address or one IPv6 /64."""
     upstream: TransportAddress = "127.0.0.1:3479"
     """Where transceivers send to; worker n takes the port n higher."""
     workers: Workers = "auto"
     """Threads, each with its own sockets and flows; auto is one per core."""
-    flow_capacity: int = Field(100_000, ge=1, le=10_000_000)
-    """Flows that each worker can remember."""
-    flow_idle_seconds: int = Field(35, ge=1)
+    pin: bool = False
+    """Pin each worker to a core of its own."""
+    busy_poll_us: int = Field(0, ge=0, le=1_000_000)
+    """How long a worker spins for the next packet before it sleeps: latency against a core."""
+    takeover_socket: str | None = Field(None, min_length=1, max_length=107)
+    """Unix socket by which a new relay takes over this one's sockets and flows; the same path for
+    both."""
+    flow_capacity: int = Field(1_000_000, ge=1, le=10_000_000)
+    """Flows that the relay can remember, over all workers; about 80 bytes of memory each."""
+    flow_idle_seconds: int = Field(35, ge=1, le=3600)
     """How long a flow is remembered after its last packet. Clients check every 2.5 to 5 s."""
+    flow_cache: FlowCacheSettings = FlowCacheSettings()
+    """Where to ask for flows that are not remembered."""
     clusters: tuple[ClusterSettings, ...] = (ClusterSettings(),)
     """Where routing tokens may lead."""
     health_listen: TransportAddress = "127.0.0.1:9478"
     """HTTP with /healthz, /readyz and /metrics."""
+
+    @model_validator(mode="after")
+    def _entries_outlive_flows(self) -> Self:
+        if "://" in self.flow_cache.url and self.flow_cache.ttl_seconds <= self.flow_idle_seconds:
+            raise ValueError(
+                "expected flow_cache.ttl_seconds to be above flow_idle_seconds, once per which "
+                "flows are written; twice as much leaves room for a write that fails"
+            )
+        return self
 
     def worker_count(self) -> int:
         """How many workers to start."""
@@ -204,6 +274,8 @@ class TransceiverSettings(_Section):
     """Address under which relays reach the shards, if it is not the one they listen on."""
     advertise: tuple[PublicAddress, ...] = ()
     """The relay's public addresses, for the SDP answers. Empty: this machine's own, port 3478."""
+    advertise_tcp: tuple[PublicAddress, ...] = ()
+    """Its public TCP addresses, for clients that cannot send UDP."""
     direct: bool = False
     """Whether clients may reach the shards without a relay."""
     cluster: int = Field(1, ge=0, le=65535)
@@ -377,7 +449,8 @@ def _first_problem(error: ValidationError) -> ConfigError:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] in _SHAPES:
         message = f"expected {_SHAPES[problem['type']]}"
-    # What is set for keys is secret, and so is what was meant to be.
-    if key.startswith("key") or isinstance(problem["input"], dict):
+    # What is set for keys is secret, and so is what was meant to be; a URL may hold a password.
+    secret = key.startswith("key") or key.endswith(("flow_cache", "flow_cache.url"))
+    if secret or isinstance(problem["input"], dict) or _PASSWORD.search(repr(problem["input"])):
         return ConfigError(key, message)
     return ConfigError(key, f"{reprlib.repr(problem['input'])}: {message}")

@@ -9,8 +9,9 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,10 +22,12 @@ from rich.text import Text
 from firsthop.backends.base import Backend
 from firsthop.backends.function import Agent, FunctionBackend
 from firsthop.config import ENVIRONMENT_PREFIX, KEY_BYTES, Settings, load
-from firsthop.errors import FirsthopError
+from firsthop.errors import ConfigError, FirsthopError
+from firsthop.relay import takeover
 from firsthop.relay.service import RelayService
 from firsthop.telemetry import logs
 from firsthop.telemetry.metrics import Metrics
+from firsthop.transceiver.engine import advertised
 from firsthop.transceiver.service import TransceiverService
 
 _console = Console(highlight=False)
@@ -60,6 +63,7 @@ async def serve_dev(settings: Settings, backend: Backend | None = None) -> None:
     if not settings.keys:
         keys = {settings.key_id: secrets.token_hex(KEY_BYTES)}
         settings = settings.model_copy(update={"keys": keys})
+    settings = _with_tcp(settings)
     metrics = Metrics()
     relay = RelayService(settings, metrics)
     transceiver = TransceiverService(settings, metrics, backend)
@@ -75,17 +79,44 @@ async def serve_dev(settings: Settings, backend: Backend | None = None) -> None:
         )
 
 
-async def serve_relay(settings: Settings) -> None:
-    """Run a relay, with health and metrics over HTTP."""
+async def serve_relay(settings: Settings, *, take_over: bool = False) -> None:
+    """Run a relay, with health and metrics over HTTP; end when another one takes its place.
+
+    Args:
+        settings: All settings.
+        take_over: Start in the place of the relay that listens at `relay.takeover_socket`, if
+            there is one.
+
+    Raises:
+        ConfigError: A setting is missing.
+        StartError: A part could not start.
+        TakeoverError: The relay to take over from failed; it goes on.
+    """
+    path = settings.relay.takeover_socket
+    if take_over and path is None:
+        raise ConfigError("relay.takeover_socket", "both relays need it to hand over; set a path")
     relay = RelayService(settings, Metrics())
-    async with _running_relay(relay):
+    async with _running_relay(relay, Path(path) if take_over and path else None) as inherited:
         rows = [
             ("relay", f"udp {', '.join(relay.listening)}", "public"),
             ("upstream", f"udp {', '.join(relay.upstream)}", "from transceivers"),
             ("health", f"http://{settings.relay.health_listen}", "/healthz, /readyz, /metrics"),
         ]
+
+        async def until_taken_over(http: socket.socket) -> None:
+            if path is None:
+                await asyncio.Event().wait()
+            else:
+                await relay.give_place(Path(path), http)
+
         await _serve_http(
-            relay.app(), settings.relay.health_listen, "relay.health_listen", rows, ""
+            relay.app(),
+            settings.relay.health_listen,
+            "relay.health_listen",
+            rows,
+            "",
+            inherited=inherited,
+            until=until_taken_over,
         )
 
 
@@ -102,14 +133,34 @@ async def serve_transceiver(settings: Settings) -> None:
         )
 
 
+def _with_tcp(settings: Settings) -> Settings:
+    """Serve clients that cannot send UDP where the others are served, unless settings say where."""
+    relay, transceiver = settings.relay, settings.transceiver
+    if relay.tcp_listen:
+        return settings
+    relay = relay.model_copy(update={"tcp_listen": relay.listen})
+    advertise_tcp = transceiver.advertise_tcp or advertised(transceiver)
+    transceiver = transceiver.model_copy(update={"advertise_tcp": advertise_tcp})
+    return settings.model_copy(update={"relay": relay, "transceiver": transceiver})
+
+
 @asynccontextmanager
-async def _running_relay(relay: RelayService) -> AsyncIterator[None]:
+async def _running_relay(
+    relay: RelayService, predecessor: Path | None = None
+) -> AsyncIterator[socket.socket | None]:
+    """Run a relay, in the place of one that listens at `predecessor`; yields its HTTP socket."""
+    inherited = None
     with _explained("relay"):
-        relay.start()
+        connection = takeover.connect(predecessor) if predecessor else None
+        if connection is None:
+            relay.start()
+        else:
+            with connection:
+                inherited = await relay.take_over(connection)
     try:
-        yield
+        yield inherited
     finally:
-        relay.stop()
+        await relay.stop()
 
 
 @asynccontextmanager
@@ -156,8 +207,21 @@ async def _serve_http(
     setting: str,
     rows: list[tuple[str, str, str]],
     next_step: str,
+    *,
+    inherited: socket.socket | None = None,
+    until: Callable[[socket.socket], Coroutine[None, None, None]] | None = None,
 ) -> None:
-    """Serve HTTP until SIGINT or SIGTERM, after telling what listens where."""
+    """Serve HTTP until SIGINT or SIGTERM, after telling what listens where.
+
+    Args:
+        app: What is served.
+        address: Where.
+        setting: The setting that `address` is from.
+        rows: What is told: part, address, note.
+        next_step: What the user may do next.
+        inherited: A listening socket of another process; used if it is at `address`.
+        until: Given the listening socket; ends the server when it returns.
+    """
     host, _, port = address.rpartition(":")
     config = uvicorn.Config(
         app,
@@ -174,10 +238,38 @@ async def _serve_http(
     )
     # Bound here, so that a port that is taken is our error and not uvicorn's exit.
     section, _, name = setting.partition(".")
+    bound = _inherit(inherited, host.strip("[]"), int(port))
     with _explained(section):
-        bound = _bind(name, host.strip("[]"), int(port))
+        bound = bound or _bind(name, host.strip("[]"), int(port))
     server = _Server(config, lambda: _announce(rows, next_step))
-    await server.serve(sockets=[bound])
+    async with _beside(None if until is None else until(bound), server, section):
+        await server.serve(sockets=[bound])
+
+
+@asynccontextmanager
+async def _beside(
+    work: Coroutine[None, None, None] | None, server: _Server, section: str
+) -> AsyncIterator[None]:
+    """Do `work` while the server runs. Its end, good or bad, is the server's."""
+    if work is None:
+        yield
+        return
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda _: server.stop())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError), _explained(section):
+            await task
+
+
+def _inherit(inherited: socket.socket | None, host: str, port: int) -> socket.socket | None:
+    """Keep the inherited socket if it is at the address that is asked for; else let it go."""
+    if inherited is not None and inherited.getsockname()[:2] != (host, port):
+        inherited.close()
+        return None
+    return inherited
 
 
 def _bind(name: str, host: str, port: int) -> socket.socket:
@@ -215,10 +307,11 @@ class _Server(uvicorn.Server):
         """
         loop = asyncio.get_running_loop()
         for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, self._stop)
+            loop.add_signal_handler(name, self.stop)
         yield
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End, soon."""
         self.should_exit = True
 
 

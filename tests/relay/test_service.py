@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from firsthop import flowcache
 from firsthop.config import RelaySettings, Settings
 from firsthop.errors import ConfigError
 from firsthop.relay.service import RelayService
 from firsthop.telemetry.metrics import Metrics
+from redis_server import RedisServer
 
 KEY = "ab" * 32
 LISTEN = ("127.0.0.1:0", "127.0.0.1:0")
@@ -28,7 +32,7 @@ async def relay() -> AsyncIterator[RelayService]:
     relay = RelayService(settings(), Metrics())
     relay.start()
     yield relay
-    relay.stop()
+    await relay.stop()
 
 
 async def get(relay: RelayService, path: str) -> httpx.Response:
@@ -80,13 +84,69 @@ async def test_a_relay_that_was_stopped_is_not_ready_and_frees_its_addresses() -
     assert relay.listening == relay.upstream == []
     relay.start()
     taken = [address(text) for text in relay.listening + relay.upstream]
-    relay.stop()
-    relay.stop()
+    await relay.stop()
+    await relay.stop()
     assert relay.problem() == "not started"
     assert (await get(relay, "/readyz")).status_code == 503
     for host, port in taken:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
             other.bind((host, port))
+
+
+async def test_a_relay_that_may_forward_nowhere_is_not_ready() -> None:
+    relay = RelayService(settings(clusters=()), Metrics())
+    relay.start()
+    ready = await get(relay, "/readyz")
+    assert ready.status_code == 503
+    assert "relay.clusters is empty" in ready.json()["reason"]
+    await relay.stop()
+
+
+async def test_a_flow_cache_that_is_down_leaves_a_relay_ready() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"redis://127.0.0.1:{nobody.getsockname()[1]}"
+        relay = RelayService(settings(flow_cache={"url": url}), Metrics())
+        relay.start()
+        assert (await get(relay, "/readyz")).status_code == 200
+        await relay.stop()
+
+
+async def test_a_packet_of_a_flow_that_another_relay_learned_reaches_its_owner(
+    redis_server: RedisServer,
+) -> None:
+    asked = settings(
+        listen=LISTEN[:1],
+        clusters=({"first_port": 1, "last_port": 65535},),
+        flow_cache={"url": redis_server.url, "budget_ms": 50},
+    )
+    cache = flowcache.load(asked, lambda amount: None)
+    assert cache is not None
+    relay = RelayService(asked, Metrics())
+    relay.start()
+    with udp() as owner, udp() as client:
+        mapped = bytes(10) + b"\xff\xff" + bytes([127, 0, 0, 1])
+        flow = mapped + client.getsockname()[1].to_bytes(2) + bytes(2)
+        await cache.keep([(flow, mapped + owner.getsockname()[1].to_bytes(2))])
+        packet = b"\x80" + b" this is RTP of a flow that the relay never saw"
+        received = b""
+        while not received:
+            # As clients do; on a busy machine the first look-up may miss its budget.
+            client.sendto(packet, address(relay.listening[0]))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    received = await asyncio.get_running_loop().sock_recv(owner, 2048)
+        assert packet in received
+    await cache.close()
+    await relay.stop()
+
+
+@contextlib.contextmanager
+def udp() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.setblocking(False)
+        bound.bind(("127.0.0.1", 0))
+        yield bound
 
 
 @pytest.mark.parametrize("setting", ["listen", "upstream"])

@@ -24,6 +24,12 @@ RELAY = {
     "flows_evicted": 11,
     "dropped_hop_mac": 12,
     "dropped_token_expired": 13,
+    "tcp_connections": 14,
+    "tcp_accepted": 15,
+    "tcp_refused": 16,
+    "tcp_closed_idle": 17,
+    "flows_found": 18,
+    "flows_restored": 19,
 }
 ENGINE = {"sessions": 1, "ingress_packets": 2, "egress_packets": 3, "dropped_unproved": 4}
 
@@ -48,6 +54,8 @@ def test_relay_counters_have_their_names_and_are_read_at_each_scrape() -> None:
     assert value(metrics, "firsthop_relay_ingress_packets_total") == 1
     assert value(metrics, "firsthop_relay_flows") == 6
     assert value(metrics, "firsthop_relay_dropped_packets_total", reason="hop_mac") == 12
+    assert value(metrics, "firsthop_relay_tcp_connections") == 14
+    assert value(metrics, "firsthop_relay_tcp_closed_total", reason="idle") == 17
     counters["flows"] = 99
     assert value(metrics, "firsthop_relay_flows") == 99
 
@@ -63,6 +71,16 @@ def test_every_native_counter_is_exported(
     metrics = Metrics()
     watch(metrics, lambda: counters)
     assert sorted(set(counters.values()) - set(samples(metrics).values())) == []
+
+
+def test_counters_of_workers_are_told_apart_and_read_at_each_scrape() -> None:
+    metrics, workers = Metrics(), [dict(RELAY), {**RELAY, "ingress_packets": 50}]
+    metrics.watch_workers(lambda: workers)
+    assert value(metrics, "firsthop_relay_worker_ingress_packets_total", worker="0") == 1
+    assert value(metrics, "firsthop_relay_worker_ingress_packets_total", worker="1") == 50
+    assert value(metrics, "firsthop_relay_worker_flows", worker="1") == 6
+    workers[1]["egress_packets"] = 99
+    assert value(metrics, "firsthop_relay_worker_egress_packets_total", worker="1") == 99
 
 
 def test_relay_and_transceiver_of_one_process_do_not_mix() -> None:
@@ -81,22 +99,34 @@ def test_own_counters_have_their_names() -> None:
     metrics.offers_refused.labels("overloaded").inc(2)
     metrics.interruptions.inc(3)
     metrics.setup_seconds.observe(0.15)
+    metrics.flow_cache_lookups.labels("hit").inc()
+    metrics.flow_cache_writes.labels("written").inc(4)
+    metrics.flow_cache_garbage.inc(5)
+    metrics.flow_cache_breaker_open.set(True)
+    metrics.flow_cache_lookup_seconds.observe(0.0008)
     assert value(metrics, "firsthop_transceiver_calls_ended_total", reason="hung_up") == 1
     assert value(metrics, "firsthop_signaling_offers_refused_total", code="overloaded") == 2
     assert value(metrics, "firsthop_transceiver_interruptions_total") == 3
     assert value(metrics, "firsthop_transceiver_setup_seconds_count") == 1
     assert value(metrics, "firsthop_transceiver_setup_seconds_bucket", le="0.2") == 1
+    assert value(metrics, "firsthop_relay_flow_cache_lookups_total", result="hit") == 1
+    assert value(metrics, "firsthop_relay_flow_cache_writes_total", result="written") == 4
+    assert value(metrics, "firsthop_relay_flow_cache_garbage_total") == 5
+    assert value(metrics, "firsthop_relay_flow_cache_breaker_open") == 1
+    assert value(metrics, "firsthop_relay_flow_cache_lookup_seconds_bucket", le="0.001") == 1
 
 
 def test_names_and_labels_are_a_closed_set() -> None:
     metrics = Metrics()
     metrics.watch_relay(lambda: RELAY)
     metrics.watch_engine(lambda: ENGINE)
+    metrics.watch_workers(lambda: [RELAY])
     metrics.calls_ended.labels("hung_up").inc()
     metrics.offers_refused.labels("invalid_offer").inc()
+    metrics.flow_cache_lookups.labels("hit").inc()
     for name, labels in samples(metrics):
         assert re.fullmatch(r"firsthop_(relay|transceiver|signaling)_[a-z_]+", name)
-        assert {key for key, _ in labels} <= {"reason", "code", "le"}
+        assert {key for key, _ in labels} <= {"reason", "code", "le", "result", "worker"}
 
 
 def test_two_processes_worth_of_metrics_live_side_by_side() -> None:

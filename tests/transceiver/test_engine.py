@@ -131,6 +131,7 @@ async def test_an_engine_that_does_not_run_says_so() -> None:
 
 async def test_answers_name_this_machine_unless_addresses_are_set(engine: FakeEngine) -> None:
     assert engine.options["advertised"] == [f"{own_address()}:3478"]
+    assert engine.options["advertised_tcp"] == []
 
 
 def test_own_address_is_one_that_a_socket_can_have() -> None:

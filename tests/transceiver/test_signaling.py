@@ -401,7 +401,10 @@ async def service() -> AsyncIterator[TransceiverService]:
     settings = Settings(
         keys={0: os.urandom(32).hex()},
         transceiver=TransceiverSettings(
-            listen="127.0.0.1:0", advertise=("192.0.2.1:3478",), max_sessions=1
+            listen="127.0.0.1:0",
+            advertise=("192.0.2.1:3478",),
+            advertise_tcp=("192.0.2.1:443",),
+            max_sessions=1,
         ),
     )
     service = TransceiverService(settings, Metrics(), EchoBackend())
@@ -413,7 +416,7 @@ async def service() -> AsyncIterator[TransceiverService]:
     assert service.problem() == "not started"
 
 
-async def test_a_real_offer_is_answered_with_the_address_of_the_relay(
+async def test_a_real_offer_is_answered_with_the_addresses_of_the_relay(
     service: TransceiverService,
 ) -> None:
     client = client_of(service)
@@ -423,6 +426,7 @@ async def test_a_real_offer_is_answered_with_the_address_of_the_relay(
     assert response.status_code == 201
     lines = response.text.split("\r\n")
     assert any("192.0.2.1 3478 typ host" in line for line in lines)
+    assert any("192.0.2.1 443 typ host tcptype passive" in line for line in lines)
     assert any(line.startswith("a=msid:") for line in lines), "else browsers play nothing"
     ufrag = next(line for line in lines if line.startswith("a=ice-ufrag:"))
     assert len(ufrag.removeprefix("a=ice-ufrag:")) == 32, "it carries the routing token"

@@ -1,12 +1,22 @@
-"""A relay as a service of the process: the native data plane, and its health."""
+"""A relay as a service of the process: the native data plane, its flow cache, and its health."""
 
 from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 
 import structlog
 from fastapi import FastAPI
 
+from firsthop import flowcache
 from firsthop._native import Relay
 from firsthop.config import RelaySettings, Settings
+from firsthop.relay import takeover
+from firsthop.relay.notices import Notices
+from firsthop.relay.takeover import Place
 from firsthop.telemetry import http
 from firsthop.telemetry.metrics import Metrics
 
@@ -20,29 +30,137 @@ class RelayService:
         self._settings = settings
         self._metrics = metrics
         self._relay: Relay | None = None
+        self._notices: Notices | None = None
+        metrics.watch_relay(self._counters)
+        metrics.watch_workers(self._worker_counters)
 
     def start(self) -> None:
-        """Bind the sockets and start the workers.
+        """Bind the sockets, start the workers, and serve their notices on the running loop.
 
         Raises:
             ConfigError: No keys are set.
             OSError: A socket cannot be bound; the message names it.
         """
+        native = self._make(None)
+        native.run()
+        self._serve(native)
+        log.info("relay.started", workers=self._settings.relay.worker_count())
+
+    async def take_over(self, connection: socket.socket) -> socket.socket:
+        """Start in the place of a relay that runs, at the other end of `connection`.
+
+        Returns:
+            Its listening HTTP socket, ours to close.
+
+        Raises:
+            ConfigError: No keys are set.
+            OSError: Our settings ask for other sockets than it has; the message names the setting.
+            TakeoverError: It speaks another version, or failed. In any case it goes on.
+        """
+        made: list[Relay] = []
+
+        def begin(place: Place) -> Relay:
+            made.append(self._make(place))
+            return made[0]
+
+        http = await asyncio.to_thread(takeover.take, connection, begin)
+        self._serve(made[0])
+        flows = made[0].counters()["flows"]
+        log.info("relay.taken_over", workers=self._settings.relay.worker_count(), flows=flows)
+        return socket.socket(fileno=http)
+
+    async def give_place(self, path: Path, http: socket.socket) -> None:
+        """Wait for a new relay at the Unix socket `path`; return once it runs in our place.
+
+        Args:
+            path: Where the socket is made; removed if nobody came.
+            http: Our listening HTTP socket.
+
+        Raises:
+            OSError: There can be no socket at `path`; the message names it.
+        """
+        loop = asyncio.get_running_loop()
+        with takeover.listen(path) as listener:
+            try:
+                while True:
+                    connection, _ = await loop.sock_accept(listener)
+                    with connection:
+                        if await self._give(connection, http):
+                            log.info("relay.gave_its_place")
+                            return
+            except asyncio.CancelledError:
+                takeover.leave(path)
+                raise
+
+    async def _give(self, connection: socket.socket, http: socket.socket) -> bool:
+        resumed: list[Relay] = []
+
+        def resume(place: Place, flows: Sequence[bytes]) -> None:
+            resumed.append(self._make(place))
+            place.close()
+            for worker, worker_flows in enumerate(flows):
+                resumed[0].restore(worker, worker_flows)
+            resumed[0].run()
+
+        giving = _Giving(self._running(), self._stop_notices, asyncio.get_running_loop())
+        given = await asyncio.to_thread(takeover.give, connection, giving, http.fileno(), resume)
+        if resumed:
+            self._serve(resumed[0])
+        if not given:
+            log.warning("relay.takeover_failed", effect="this relay goes on")
+        return given
+
+    def _make(self, place: Place | None) -> Relay:
+        """Make a native relay that does not run yet, on new sockets or on those of `place`."""
         relay, keys = self._settings.relay, self._settings.key_bytes()
-        native = Relay(
+        workers = relay.worker_count()
+        return Relay(
             listen=list(relay.listen),
+            tcp_listen=list(relay.tcp_listen),
+            tcp_connections=relay.tcp_connections,
+            tcp_connections_per_address=relay.tcp_connections_per_address,
             upstream=relay.upstream,
-            workers=relay.worker_count(),
-            flow_capacity=relay.flow_capacity,
+            workers=workers,
+            pin=relay.pin,
+            busy_poll_us=relay.busy_poll_us,
+            flow_capacity=-(-relay.flow_capacity // workers),
             flow_idle_seconds=relay.flow_idle_seconds,
+            look_up=relay.flow_cache.url != "memory",
             token_keys=keys,
             hop_secrets=keys,
             hop_key_id=self._settings.key_id,
             clusters=_clusters(relay),
+            sockets=None if place is None else place.sockets,
         )
+
+    def _serve(self, native: Relay) -> None:
+        """Take `native`, which runs, for ours."""
         self._relay = native
-        self._metrics.watch_relay(native.counters)
-        log.info("relay.started", workers=relay.worker_count(), clusters=len(relay.clusters))
+        cache = flowcache.load(self._settings, self._metrics.flow_cache_garbage.inc)
+        if cache is not None:
+            budget = self._settings.relay.flow_cache.budget_ms / 1000
+            self._notices = Notices(native, cache, budget, self._metrics)
+            self._notices.start()
+
+    async def _stop_notices(self) -> None:
+        notices, self._notices = self._notices, None
+        if notices is not None:
+            await notices.stop()
+
+    def _running(self) -> Relay:
+        if self._relay is None:
+            raise RuntimeError("the relay is not running")
+        return self._relay
+
+    def _counters(self) -> dict[str, int] | None:
+        with contextlib.suppress(RuntimeError):  # Not running, or no longer: handing over.
+            return self._running().counters()
+        return None
+
+    def _worker_counters(self) -> list[dict[str, int]] | None:
+        with contextlib.suppress(RuntimeError):
+            return self._running().worker_counters()
+        return None
 
     @property
     def listening(self) -> list[str]:
@@ -55,14 +173,22 @@ class RelayService:
         return self._relay.upstream_addresses() if self._relay else []
 
     def problem(self) -> str | None:
-        """Why the relay is not ready, or None."""
-        return self._relay.failed() if self._relay else "not started"
+        """Why the relay is not ready, or None.
 
-    def stop(self) -> None:
+        That its flow cache is down is no reason: known flows do not need it.
+        """
+        if self._relay is None:
+            return "not started"
+        if not self._settings.relay.clusters:
+            return "relay.clusters is empty, so there is nowhere to forward to"
+        return self._relay.failed()
+
+    async def stop(self) -> None:
         """End the workers. Calls go on through another relay, or when this one is back."""
-        if self._relay is not None:
-            self._relay.stop()
-            self._relay = None
+        await self._stop_notices()
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.stop()
             log.info("relay.stopped")
 
     def app(self) -> FastAPI:
@@ -70,6 +196,27 @@ class RelayService:
         app = FastAPI(title="firsthop relay", openapi_url=None)
         app.include_router(http.routes(self._metrics, self.problem))
         return app
+
+
+class _Giving:
+    """A native relay whose notices nobody takes any more once it stops."""
+
+    def __init__(
+        self,
+        native: Relay,
+        stop_notices: Callable[[], Coroutine[None, None, None]],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._native = native
+        self._stop_notices = stop_notices
+        self._loop = loop
+        self.sockets = native.sockets
+        self.export = native.export
+
+    def finish(self) -> list[bytes]:
+        """Stop, and return what changed since the export. Called on a thread that may wait."""
+        asyncio.run_coroutine_threadsafe(self._stop_notices(), self._loop).result()
+        return self._native.finish()
 
 
 def _clusters(relay: RelaySettings) -> list[tuple[int, str | None, list[str], int, int]]:

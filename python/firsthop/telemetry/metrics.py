@@ -6,15 +6,14 @@ a call id. The native core counts in plain integers; the collectors here read th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_DROPPED: Final = "dropped_"
 
 Counters = Mapping[str, int]
 
@@ -26,40 +25,76 @@ _RELAY: Final = {
     "egress_packets": "Packets forwarded from transceivers to clients",
     "egress_bytes": "Bytes of those packets, without hop headers",
     "flows": "Flows remembered now",
-    "flows_created": "Flows learned from the return path",
+    "flows_created": "Flows learned from the return path or from the flow cache",
+    "flows_found": "Flows learned from the flow cache",
+    "flows_restored": "Flows taken over from the process before",
     "flows_moved": "Flows that changed their owner",
     "flows_released": "Flows that their owner ended",
     "flows_expired": "Flows forgotten because nothing passed",
     "flows_evicted": "Flows forgotten early, for room",
+    "tcp_connections": "TCP connections of clients that are open",
+    "tcp_accepted": "TCP connections of clients that were accepted",
+    "tcp_refused": "TCP connections that a limit left no room for",
+}
+#: The same of each worker: whether the kernel spreads clients evenly.
+_WORKER: Final = {
+    "ingress_packets": "Packets forwarded from clients to transceivers, by worker",
+    "egress_packets": "Packets forwarded from transceivers to clients, by worker",
+    "flows": "Flows remembered now, by worker",
 }
 _TRANSCEIVER: Final = {
     "sessions": "Sessions that the engine owns now",
     "ingress_packets": "Packets from clients",
     "egress_packets": "Packets to clients",
 }
-_GAUGES: Final = frozenset({"flows", "sessions"})
+_GAUGES: Final = frozenset({"flows", "sessions", "tcp_connections"})
+#: Native counters that have one number per reason: what stands before it -> metric, help.
+_BY_REASON: Final = {
+    "dropped_": ("dropped_packets", "Packets dropped, by reason"),
+    "tcp_closed_": ("tcp_closed", "TCP connections of clients that ended, by reason"),
+}
 
 
 class _NativeCollector(Collector):
     """Turns the native core's counters into metrics, at the moment of a scrape."""
 
-    def __init__(self, part: str, names: Mapping[str, str], read: Callable[[], Counters]) -> None:
+    def __init__(
+        self, part: str, names: Mapping[str, str], read: Callable[[], Counters | None]
+    ) -> None:
         self._prefix = f"firsthop_{part}_"
         self._names = names
         self._read = read
 
     def collect(self) -> Iterable[Metric]:
         counters = self._read()
+        if counters is None:
+            return
         for name, text in self._names.items():
             family = GaugeMetricFamily if name in _GAUGES else CounterMetricFamily
             yield family(self._prefix + name, text, value=counters[name])
-        dropped = CounterMetricFamily(
-            self._prefix + "dropped_packets", "Packets dropped, by reason", labels=["reason"]
-        )
-        for key, value in counters.items():
-            if key.startswith(_DROPPED):
-                dropped.add_metric([key.removeprefix(_DROPPED)], value)
-        yield dropped
+        for start, (name, text) in _BY_REASON.items():
+            reasons = {key.removeprefix(start): key for key in counters if key.startswith(start)}
+            if reasons:
+                counted = CounterMetricFamily(self._prefix + name, text, labels=["reason"])
+                for reason, key in reasons.items():
+                    counted.add_metric([reason], counters[key])
+                yield counted
+
+
+class _WorkerCollector(Collector):
+    """Turns the counters of each worker into metrics, at the moment of a scrape."""
+
+    def __init__(self, read: Callable[[], Sequence[Counters] | None]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        workers = self._read() or []
+        for name, text in _WORKER.items():
+            family = GaugeMetricFamily if name in _GAUGES else CounterMetricFamily
+            metric = family("firsthop_relay_worker_" + name, text, labels=["worker"])
+            for number, counters in enumerate(workers):
+                metric.add_metric([str(number)], counters[name])
+            yield metric
 
 
 class Metrics:
@@ -91,11 +126,44 @@ class Metrics:
             registry=self._registry,
         )
 
-    def watch_relay(self, read: Callable[[], Counters]) -> None:
-        """Export a relay's counters, read at each scrape."""
+        self.flow_cache_lookups = Counter(
+            "firsthop_relay_flow_cache_lookups",
+            "Flows that the flow cache was asked for, by result",
+            ["result"],
+            registry=self._registry,
+        )
+        self.flow_cache_writes = Counter(
+            "firsthop_relay_flow_cache_writes",
+            "Changes of flows on their way into the flow cache, by result",
+            ["result"],
+            registry=self._registry,
+        )
+        self.flow_cache_garbage = Counter(
+            "firsthop_relay_flow_cache_garbage",
+            "Values in the flow cache that were too old, or not written by a relay with our keys",
+            registry=self._registry,
+        )
+        self.flow_cache_breaker_open = Gauge(
+            "firsthop_relay_flow_cache_breaker_open",
+            "Whether the flow cache is left alone because it fails",
+            registry=self._registry,
+        )
+        self.flow_cache_lookup_seconds = Histogram(
+            "firsthop_relay_flow_cache_lookup_seconds",
+            "From the wake-up that brought questions to their answers",
+            buckets=(0.0005, 0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.02, 0.05, 0.1),
+            registry=self._registry,
+        )
+
+    def watch_relay(self, read: Callable[[], Counters | None]) -> None:
+        """Export a relay's counters, read at each scrape; None while it does not run."""
         self._registry.register(_NativeCollector("relay", _RELAY, read))
 
-    def watch_engine(self, read: Callable[[], Counters]) -> None:
+    def watch_workers(self, read: Callable[[], Sequence[Counters] | None]) -> None:
+        """Export the counters of a relay's workers, one mapping each, read at each scrape."""
+        self._registry.register(_WorkerCollector(read))
+
+    def watch_engine(self, read: Callable[[], Counters | None]) -> None:
         """Export an engine's counters, read at each scrape."""
         self._registry.register(_NativeCollector("transceiver", _TRANSCEIVER, read))
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from firsthop._native import Engine, Event
-from firsthop.config import Settings
+from firsthop.config import Settings, TransceiverSettings
 from firsthop.errors import OverloadedError
 
 log = structlog.get_logger()
@@ -60,7 +60,8 @@ class EngineLoop:
             listen=transceiver.listen,
             shards=transceiver.shards,
             reachable_ip=transceiver.reachable_ip,
-            advertised=list(transceiver.advertise) or [f"{own_address()}:{_RELAY_PORT}"],
+            advertised=list(advertised(transceiver)),
+            advertised_tcp=list(transceiver.advertise_tcp),
             direct=transceiver.direct,
             cluster=transceiver.cluster,
             token_keys=keys,
@@ -125,6 +126,11 @@ class EngineLoop:
             if not closed:
                 with contextlib.suppress(OverloadedError):
                     engine.close(event.session)
+
+
+def advertised(transceiver: TransceiverSettings) -> tuple[str, ...]:
+    """The relay's public addresses, as answers name them."""
+    return transceiver.advertise or (f"{own_address()}:{_RELAY_PORT}",)
 
 
 def own_address() -> str:

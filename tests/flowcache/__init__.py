@@ -1,0 +1,1 @@
+"""The flow cache: in a real Redis that fails in every way."""
