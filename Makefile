@@ -45,6 +45,10 @@ fuzz: ## Run each fuzz target for a minute (needs a nightly compiler and cargo-f
 	    $$(ls -d fuzz/seeds/$$target 2>/dev/null) -- -max_total_time=60 -verbosity=0 || exit 1; \
 	done
 
+.PHONY: bench
+bench: $(VENV)/.stamp/bench ## Measure the relay beside others (a few minutes; best as root, on a quiet machine)
+	@$(VENV)/bin/firsthop bench relay
+
 .PHONY: lock
 lock: ## Pin the newest allowed Python packages again
 	@$(VENV)/bin/pip install --quiet uv
@@ -72,7 +76,11 @@ $(VENV)/.stamp/native: $(RUST_SOURCES) pyproject.toml $(VENV)/.stamp/packages
 	@scripts/step "Native core (a few minutes the first time)" scripts/native
 	@touch $@
 
-$(VENV)/.stamp/test-tools: requirements/dev.txt $(VENV)/.stamp/native
-	@scripts/tools test
+# matplotlib is among the packages for tests.
+$(VENV)/.stamp/bench: requirements/dev.txt $(VENV)/.stamp/native
 	@scripts/step "Python packages for tests" scripts/packages requirements/dev.txt
+	@touch $@
+
+$(VENV)/.stamp/test-tools: $(VENV)/.stamp/bench
+	@scripts/tools test
 	@touch $@

@@ -1,0 +1,3 @@
+module firsthop-bench/go-relay
+
+go 1.22

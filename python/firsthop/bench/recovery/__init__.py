@@ -1,0 +1,1 @@
+"""`firsthop bench recovery`: for how long calls are silent when something breaks."""

@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: not of what they measure."""

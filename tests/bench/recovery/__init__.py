@@ -1,0 +1,1 @@
+"""Tests of `firsthop bench recovery`: of what it says, and not of how long anything takes."""
