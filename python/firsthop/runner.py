@@ -69,7 +69,7 @@ async def serve_dev(settings: Settings, backend: Backend | None = None) -> None:
     transceiver = TransceiverService(settings, metrics, backend)
     async with _running_relay(relay), _running_transceiver(transceiver):
         rows = [
-            ("relay", f"udp {', '.join(relay.listening)}", "public; upstream " + relay.upstream[0]),
+            *_public(relay),
             ("transceiver", f"udp {', '.join(transceiver.listening)}", "internal"),
             ("signaling", f"http://{settings.signaling.listen}", "/docs, /metrics"),
         ]
@@ -98,7 +98,7 @@ async def serve_relay(settings: Settings, *, take_over: bool = False) -> None:
     relay = RelayService(settings, Metrics())
     async with _running_relay(relay, Path(path) if take_over and path else None) as inherited:
         rows = [
-            ("relay", f"udp {', '.join(relay.listening)}", "public"),
+            *_public(relay),
             ("upstream", f"udp {', '.join(relay.upstream)}", "from transceivers"),
             ("health", f"http://{settings.relay.health_listen}", "/healthz, /readyz, /metrics"),
         ]
@@ -142,6 +142,15 @@ def _with_tcp(settings: Settings) -> Settings:
     advertise_tcp = transceiver.advertise_tcp or advertised(transceiver)
     transceiver = transceiver.model_copy(update={"advertise_tcp": advertise_tcp})
     return settings.model_copy(update={"relay": relay, "transceiver": transceiver})
+
+
+def _public(relay: RelayService) -> list[tuple[str, str, str]]:
+    """Where clients reach a relay, for the announcement."""
+    rows = [("relay", f"udp {', '.join(relay.listening)}", "public")]
+    if relay.listening_tcp:
+        tcp = f"tcp {', '.join(relay.listening_tcp)}"
+        rows.append(("", tcp, "public, for clients without UDP"))
+    return rows
 
 
 @asynccontextmanager

@@ -89,14 +89,14 @@ async def test_a_flood_on_every_port_changes_nothing_but_counters(
 
         public = (HOST, edge.relay_port)
         makers: dict[Maker, set[str]] = {
-            garbage: {"unknown_protocol", "unknown_flow", "stun_malformed"},
+            garbage: {"unknown_protocol", "unknown_flow", "parking_full", "stun_malformed"},
             nothing: {"empty"},
             huge: {"oversize"},
             hop_magic: {"unknown_protocol"},
             near_hop_header: {"unknown_protocol"},
             truncated_stun: {"stun_malformed"},
             forged_binding_request: {"token_tag", "token_unknown_key", "token_version"},
-            media_of_no_call: {"unknown_flow"},
+            media_of_no_call: {"unknown_flow", "parking_full"},
         }
         for maker, reasons in makers.items():
             counted = await flood(sender, public, maker, relay, "relay")

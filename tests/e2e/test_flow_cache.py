@@ -55,7 +55,9 @@ async def test_a_call_does_not_notice_that_redis_is_gone(
     await relay.start()
     await peer.round_trip("a new relay")
     metrics = await relay.metrics()
-    assert (metrics(FOUND), metrics("relay_flows_created_total")) == (0, 1)
+    assert metrics(FOUND) == 0
+    # The other call may have had a last word.
+    assert metrics("relay_flows_created_total") in (1, 2)
     assert redis_server.password not in relay.log.read_text()
 
 

@@ -573,7 +573,7 @@ impl Forwarder {
     ) -> Result<SealedHeader, DropReason> {
         let header = self.header_up(key, hop::tick_at(now.unix_seconds));
         let pair = self.pairs.of_owner(self.hop_key_id, owner);
-        Ok(header.seal(&pair.ok_or(DropReason::HopUnknownKey)?))
+        Ok(header.seal(pair.ok_or(DropReason::HopUnknownKey)?))
     }
 
     fn header_up(&self, key: FlowKey, tick: u16) -> Header {

@@ -12,26 +12,30 @@ const MAX_KEYS: usize = 4096;
 /// The pair keys of owners that a valid token or a verified record named.
 pub(crate) struct PairKeys {
     secrets: HopSecrets,
-    /// By owner and key id.
-    keys: HashMap<(SocketAddr, u8), PairKey>,
+    keys: HashMap<Name, PairKey>,
+    /// The one that was used last: mostly the next packet's too.
+    last: Option<(Name, PairKey)>,
 }
+
+/// An owner, and the id of a secret.
+type Name = (SocketAddr, u8);
 
 impl PairKeys {
     pub(crate) fn new(secrets: HopSecrets) -> Self {
         Self {
             secrets,
             keys: HashMap::new(),
+            last: None,
         }
     }
 
     /// The key of `owner`, which the caller found allowed; `None` when there is no secret `id`.
-    pub(crate) fn of_owner(&mut self, id: u8, owner: SocketAddr) -> Option<PairKey> {
-        if let Some(key) = self.keys.get(&(owner, id)) {
-            return Some(key.clone());
+    pub(crate) fn of_owner(&mut self, id: u8, owner: SocketAddr) -> Option<&PairKey> {
+        if !self.is_known((owner, id)) {
+            let key = self.secrets.pair(id, owner)?;
+            self.remember((owner, id), key);
         }
-        let key = self.secrets.pair(id, owner)?;
-        self.remember(id, owner, key.clone());
-        Some(key)
+        self.last.as_ref().map(|(_, key)| key)
     }
 
     /// Verifies a record that came from `source`, and remembers the key only if it was its own:
@@ -42,21 +46,35 @@ impl PairKeys {
         source: SocketAddr,
         unix_seconds: u64,
     ) -> Result<(), HopError> {
-        let id = record.header.key_id;
-        if let Some(key) = self.keys.get(&(source, id)) {
+        let name = (source, record.header.key_id);
+        if self.is_known(name)
+            && let Some((_, key)) = &self.last
+        {
             return record.verify(key, unix_seconds);
         }
-        let key = self.secrets.pair(id, source).ok_or(HopError::UnknownKey)?;
+        let key = self.secrets.pair(name.1, source);
+        let key = key.ok_or(HopError::UnknownKey)?;
         record.verify(&key, unix_seconds)?;
-        self.remember(id, source, key);
+        self.remember(name, key);
         Ok(())
     }
 
-    fn remember(&mut self, id: u8, owner: SocketAddr, key: PairKey) {
+    /// Whether the key is at hand; it is the last one then.
+    fn is_known(&mut self, name: Name) -> bool {
+        if self.last.as_ref().is_some_and(|(last, _)| *last == name) {
+            return true;
+        }
+        let key = self.keys.get(&name);
+        self.last = key.map(|key| (name, key.clone())).or(self.last.take());
+        key.is_some()
+    }
+
+    fn remember(&mut self, name: Name, key: PairKey) {
         if self.keys.len() >= MAX_KEYS {
             self.keys.clear();
         }
-        self.keys.insert((owner, id), key);
+        self.last = Some((name, key.clone()));
+        self.keys.insert(name, key);
     }
 }
 

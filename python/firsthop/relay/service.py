@@ -28,6 +28,7 @@ class RelayService:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
+        self._udp = len(settings.relay.listen)
         self._metrics = metrics
         self._relay: Relay | None = None
         self._notices: Notices | None = None
@@ -164,8 +165,13 @@ class RelayService:
 
     @property
     def listening(self) -> list[str]:
-        """The public transport addresses as bound."""
-        return self._relay.local_addresses() if self._relay else []
+        """The public UDP addresses as bound."""
+        return self._relay.local_addresses()[: self._udp] if self._relay else []
+
+    @property
+    def listening_tcp(self) -> list[str]:
+        """The public TCP addresses as bound."""
+        return self._relay.local_addresses()[self._udp :] if self._relay else []
 
     @property
     def upstream(self) -> list[str]:
