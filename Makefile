@@ -46,8 +46,9 @@ fuzz: ## Run each fuzz target for a minute (needs a nightly compiler and cargo-f
 	done
 
 .PHONY: bench
-bench: $(VENV)/.stamp/bench ## Measure the relay beside others (a few minutes; best as root, on a quiet machine)
+bench: $(VENV)/.stamp/bench ## Measure the relay beside others and its recovery (ten minutes; best as root, on a quiet machine)
 	@$(VENV)/bin/firsthop bench relay
+	@$(VENV)/bin/firsthop bench recovery
 
 .PHONY: lock
 lock: ## Pin the newest allowed Python packages again

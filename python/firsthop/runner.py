@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -158,6 +159,7 @@ async def _running_relay(
     relay: RelayService, predecessor: Path | None = None
 ) -> AsyncIterator[socket.socket | None]:
     """Run a relay, in the place of one that listens at `predecessor`; yields its HTTP socket."""
+    _allow_descriptors()
     inherited = None
     with _explained("relay"):
         connection = takeover.connect(predecessor) if predecessor else None
@@ -181,6 +183,13 @@ async def _running_transceiver(transceiver: TransceiverService) -> AsyncIterator
         yield
     finally:
         await transceiver.stop()
+
+
+def _allow_descriptors() -> None:
+    """Take as many descriptors as we may have: every TCP connection needs one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # Some systems say more than they allow.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.contextmanager

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -63,6 +66,35 @@ async def test_a_relay_that_runs_is_ready_and_counts(relay: RelayService) -> Non
     metrics = (await get(relay, "/metrics")).text
     assert "firsthop_relay_flows 0.0" in metrics
     assert 'firsthop_relay_dropped_packets_total{reason="hop_mac"} 0.0' in metrics
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets threads choose their core")
+@pytest.mark.parametrize("pin", [False, True])
+async def test_pinned_workers_keep_to_one_core_each_and_serve(pin: bool) -> None:
+    may_use = os.sched_getaffinity(0)
+    relay = RelayService(settings(pin=pin, busy_poll_us=2000), Metrics())
+    relay.start()
+    try:
+        with udp() as client:
+            client.sendto(b"\xffno protocol of ours", address(relay.listening[0]))
+        while relay._running().counters()["dropped_unknown_protocol"] == 0:
+            pass
+        # A thread takes its name and its core first of all, but not before it runs.
+        cores = cores_of_workers()
+        while len(cores) < 2 or (pin and any(len(own) > 1 for own in cores)):
+            cores = cores_of_workers()
+    finally:
+        await relay.stop()
+    assert pin or cores == [may_use, may_use]
+    assert len(set.union(*cores)) >= min(2, len(may_use))
+
+
+def cores_of_workers() -> list[set[int]]:
+    return [
+        os.sched_getaffinity(int(task.name))
+        for task in Path("/proc/self/task").iterdir()
+        if (task / "comm").read_text().startswith("firsthop-relay-")
+    ]
 
 
 async def test_a_packet_that_is_no_ones_is_counted_as_dropped(relay: RelayService) -> None:
