@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::backlog::Backlog;
 use crate::frame::{Deframer, Oversize};
+use crate::label::labels;
 
 /// A client's first frame is complete so soon after it connected: it is its binding request, and
 /// clients connect to send one.
@@ -21,47 +22,26 @@ pub(crate) const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
 /// A client takes at least a byte of what waits for it in so long.
 pub(crate) const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 
-/// Writes the enum, `ALL` and `as_str` from one list, so that they cannot differ.
-macro_rules! closings {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $label:literal,)+) => {
-        /// Why a client's TCP connection ended. A closed set: it is the label of a metric.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Closing {
-            $($(#[doc = $doc])+ $variant,)+
-        }
-
-        impl Closing {
-            /// Every reason, in the order of declaration.
-            pub const ALL: [Self; [$($label),+].len()] = [$(Self::$variant),+];
-
-            /// The metric label, in snake case.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $label,)+
-                }
-            }
-        }
-    };
-}
-
-closings! {
-    /// The client closed it.
-    Client = "client",
-    /// The client or the network broke it.
-    Reset = "reset",
-    /// The client sent a frame that is longer than any packet of a client.
-    Oversize = "oversize",
-    /// The client connected, and sent no frame.
-    Silent = "silent",
-    /// The client began a frame, and did not complete it in time.
-    SlowFrame = "slow_frame",
-    /// No owner answered the client.
-    Unconfirmed = "unconfirmed",
-    /// The client did not take what was sent to it.
-    Stalled = "stalled",
-    /// Nothing passed either way.
-    Idle = "idle",
+labels! {
+    /// Why a client's TCP connection ended.
+    Closing {
+        /// The client closed it.
+        Client = "client",
+        /// The client or the network broke it.
+        Reset = "reset",
+        /// The client sent a frame that is longer than any packet of a client.
+        Oversize = "oversize",
+        /// The client connected, and sent no frame.
+        Silent = "silent",
+        /// The client began a frame, and did not complete it in time.
+        SlowFrame = "slow_frame",
+        /// No owner answered the client.
+        Unconfirmed = "unconfirmed",
+        /// The client did not take what was sent to it.
+        Stalled = "stalled",
+        /// Nothing passed either way.
+        Idle = "idle",
+    }
 }
 
 impl Closing {
@@ -441,17 +421,5 @@ mod tests {
         broken.stream.gone = true;
         assert_eq!(broken.read(at(0), &mut [0; 8], |_| ()), Err(Closing::Reset));
         assert_eq!(broken.send(at(0), b"answer"), Err(Closing::Reset));
-    }
-
-    #[test]
-    fn labels_are_distinct() {
-        let labels: std::collections::HashSet<_> = Closing::ALL
-            .iter()
-            .map(|closing| closing.as_str())
-            .collect();
-        assert_eq!(labels.len(), Closing::ALL.len());
-        for (index, closing) in Closing::ALL.into_iter().enumerate() {
-            assert_eq!(closing as usize, index);
-        }
     }
 }

@@ -3,106 +3,87 @@
 use firsthop_wire::hop::HopError;
 use firsthop_wire::token::TokenError;
 
-/// Writes the enum, `ALL` and `as_str` from one list, so that they cannot differ.
-macro_rules! drop_reasons {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $label:literal,)+) => {
-        /// Why a packet goes no further.
-        ///
-        /// A bad packet is no error: it is dropped, counted under its reason, never answered and
-        /// never logged by itself.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum DropReason {
-            $($(#[doc = $doc])+ $variant,)+
-        }
+use crate::label::labels;
 
-        impl DropReason {
-            /// Every reason, in the order of declaration.
-            pub const ALL: [Self; [$($label),+].len()] = [$(Self::$variant),+];
-
-            /// The metric label, in snake case.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $label,)+
-                }
-            }
-        }
-    };
-}
-
-drop_reasons! {
-    /// Ingress: a datagram without a byte.
-    Empty = "empty",
-    /// Ingress: longer than [`firsthop_wire::MAX_CLIENT_DATAGRAM`].
-    Oversize = "oversize",
-    /// Either way: an address that no client has and no answer can reach, such as port 0,
-    /// multicast, or IPv6 link-local (the hop header has no room for its zone).
-    ClientAddress = "client_address",
-    /// Ingress: the first byte is none of STUN, DTLS, RTP. A hop header on a public socket too.
-    UnknownProtocol = "unknown_protocol",
-    /// Ingress: looks like STUN, but is no binding message that ICE would send.
-    StunMalformed = "stun_malformed",
-    /// Ingress: a binding request that names no server ufrag.
-    StunUsername = "stun_username",
-    /// Ingress: the server ufrag is not 32 ice-chars.
-    TokenShape = "token_shape",
-    /// Ingress: a token version or format that this build does not know.
-    TokenVersion = "token_version",
-    /// Ingress: no token key under its key id.
-    TokenUnknownKey = "token_unknown_key",
-    /// Ingress: the token was not sealed under our key. Forged, or garbled.
-    TokenTag = "token_tag",
-    /// Ingress: the token is past its slot.
-    TokenExpired = "token_expired",
-    /// Ingress: the token names a cluster that this relay does not serve.
-    UnknownCluster = "unknown_cluster",
-    /// Ingress: the token's owner is outside its cluster's networks and ports.
-    OwnerNotAllowed = "owner_not_allowed",
-    /// Ingress: of no known flow, no binding request with a token, and no owner turned up in time.
-    UnknownFlow = "unknown_flow",
-    /// Ingress: of an unknown flow, and too many packets wait for an owner already.
-    ParkingFull = "parking_full",
-    /// Neither way: something for the control plane or from it found its mailbox full. No packet is
-    /// lost by that alone.
-    MailboxFull = "mailbox_full",
-    /// Egress: the datagram's source is in no cluster's networks and ports.
-    SourceNotAllowed = "source_not_allowed",
-    /// Egress: no hop header, or one that runs past the end. The rest of the datagram is lost.
-    HopMalformed = "hop_malformed",
-    /// Egress: no cluster secret under its key id.
-    HopUnknownKey = "hop_unknown_key",
-    /// Egress: not sealed by the datagram's source. The rest of the datagram is lost.
-    HopMac = "hop_mac",
-    /// Egress: sealed too long ago, or in the future.
-    HopTick = "hop_tick",
-    /// Egress: an up record came back.
-    HopDirection = "hop_direction",
-    /// Egress: no hops left.
-    HopLimit = "hop_limit",
-    /// Egress: names a return hop, and this relay serves clients only.
-    UnexpectedHop = "unexpected_hop",
-    /// Egress: names a public socket that this relay does not have.
-    UnknownIngress = "unknown_ingress",
-    /// Egress: the flow belongs to another owner.
-    NotOwner = "not_owner",
-    /// Egress: of no known flow, and no CONFIRM to create one.
-    NoFlow = "no_flow",
-    /// Egress: the owner answered that it has no such session. The record carries no packet.
-    NoSession = "no_session",
-    /// Egress: a flow could not be remembered. The one reason under which the packet itself goes
-    /// on; it is the client's next packet that misses the flow.
-    FlowTableFull = "flow_table_full",
-    /// Either way: the socket's send buffer was full.
-    SendBlocked = "send_blocked",
-    /// Either way: larger than the path allows; nothing is ever fragmented.
-    SendTooBig = "send_too_big",
-    /// Either way: the kernel refused, for instance after an ICMP error.
-    SendFailed = "send_failed",
-    /// Egress: the client's TCP connection is gone, and with it the client's address.
-    TcpGone = "tcp_gone",
-    /// Egress: the client reads its TCP connection too slowly, and the packet got too old. Counted
-    /// among the sent ones too, since it was taken when it came.
-    TcpSlow = "tcp_slow",
+labels! {
+    /// Why a packet goes no further.
+    ///
+    /// A bad packet is no error: it is dropped, counted under its reason, never answered and never
+    /// logged by itself.
+    DropReason {
+        /// Ingress: a datagram without a byte.
+        Empty = "empty",
+        /// Ingress: longer than [`firsthop_wire::MAX_CLIENT_DATAGRAM`].
+        Oversize = "oversize",
+        /// Either way: an address that no client has and no answer can reach, such as port 0,
+        /// multicast, or IPv6 link-local (the hop header has no room for its zone).
+        ClientAddress = "client_address",
+        /// Ingress: the first byte is none of STUN, DTLS, RTP. A hop header on a public socket too.
+        UnknownProtocol = "unknown_protocol",
+        /// Ingress: looks like STUN, but is no binding message that ICE would send.
+        StunMalformed = "stun_malformed",
+        /// Ingress: a binding request that names no server ufrag.
+        StunUsername = "stun_username",
+        /// Ingress: the server ufrag is not 32 ice-chars.
+        TokenShape = "token_shape",
+        /// Ingress: a token version or format that this build does not know.
+        TokenVersion = "token_version",
+        /// Ingress: no token key under its key id.
+        TokenUnknownKey = "token_unknown_key",
+        /// Ingress: the token was not sealed under our key. Forged, or garbled.
+        TokenTag = "token_tag",
+        /// Ingress: the token is past its slot.
+        TokenExpired = "token_expired",
+        /// Ingress: the token names a cluster that this relay does not serve.
+        UnknownCluster = "unknown_cluster",
+        /// Ingress: the token's owner is outside its cluster's networks and ports.
+        OwnerNotAllowed = "owner_not_allowed",
+        /// Ingress: of no known flow, no binding request with a token, and no owner turned up in time.
+        UnknownFlow = "unknown_flow",
+        /// Ingress: of an unknown flow, and too many packets wait for an owner already.
+        ParkingFull = "parking_full",
+        /// Neither way: something for the control plane or from it found its mailbox full. No packet is
+        /// lost by that alone.
+        MailboxFull = "mailbox_full",
+        /// Egress: the datagram's source is in no cluster's networks and ports.
+        SourceNotAllowed = "source_not_allowed",
+        /// Egress: no hop header, or one that runs past the end. The rest of the datagram is lost.
+        HopMalformed = "hop_malformed",
+        /// Egress: no cluster secret under its key id.
+        HopUnknownKey = "hop_unknown_key",
+        /// Egress: not sealed by the datagram's source. The rest of the datagram is lost.
+        HopMac = "hop_mac",
+        /// Egress: sealed too long ago, or in the future.
+        HopTick = "hop_tick",
+        /// Egress: an up record came back.
+        HopDirection = "hop_direction",
+        /// Egress: no hops left.
+        HopLimit = "hop_limit",
+        /// Egress: names a return hop, and this relay serves clients only.
+        UnexpectedHop = "unexpected_hop",
+        /// Egress: names a public socket that this relay does not have.
+        UnknownIngress = "unknown_ingress",
+        /// Egress: the flow belongs to another owner.
+        NotOwner = "not_owner",
+        /// Egress: of no known flow, and no CONFIRM to create one.
+        NoFlow = "no_flow",
+        /// Egress: the owner answered that it has no such session. The record carries no packet.
+        NoSession = "no_session",
+        /// Egress: a flow could not be remembered. The one reason under which the packet itself goes
+        /// on; it is the client's next packet that misses the flow.
+        FlowTableFull = "flow_table_full",
+        /// Either way: the socket's send buffer was full.
+        SendBlocked = "send_blocked",
+        /// Either way: larger than the path allows; nothing is ever fragmented.
+        SendTooBig = "send_too_big",
+        /// Either way: the kernel refused, for instance after an ICMP error.
+        SendFailed = "send_failed",
+        /// Egress: the client's TCP connection is gone, and with it the client's address.
+        TcpGone = "tcp_gone",
+        /// Egress: the client reads its TCP connection too slowly, and the packet got too old. Counted
+        /// among the sent ones too, since it was taken when it came.
+        TcpSlow = "tcp_slow",
+    }
 }
 
 impl From<TokenError> for DropReason {
@@ -124,37 +105,6 @@ impl From<HopError> for DropReason {
             HopError::UnknownKey => Self::HopUnknownKey,
             HopError::Mac => Self::HopMac,
             HopError::Tick => Self::HopTick,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn labels_are_distinct_and_snake_case() {
-        let labels: HashSet<_> = DropReason::ALL
-            .iter()
-            .map(|reason| reason.as_str())
-            .collect();
-        assert_eq!(labels.len(), DropReason::ALL.len());
-        for label in labels {
-            assert!(
-                label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
-                "{label}"
-            );
-        }
-    }
-
-    #[test]
-    fn reasons_stand_in_all_at_their_own_index() {
-        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index);
         }
     }
 }

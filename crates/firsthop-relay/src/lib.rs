@@ -24,6 +24,7 @@ mod flow;
 pub mod forwarder;
 pub mod frame;
 mod handover;
+mod label;
 mod pairs;
 mod parking;
 mod tcp;

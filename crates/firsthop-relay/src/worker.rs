@@ -1,6 +1,7 @@
 //! One thread, its sockets, its forwarder. Workers share nothing but their public addresses.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -8,13 +9,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use firsthop_udp::{Inbox, Outbox, Received, SendError, Socket};
 use firsthop_wire::bundle::{Bundler, Train};
+use firsthop_wire::hop::SealedHeader;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::config::RelayConfig;
 use crate::control::{Command, MAX_COMMANDS, NoticeSender};
 use crate::counters::Counters;
 use crate::drop_reason::DropReason;
-use crate::forwarder::{Forwarder, Now, Verdict};
+use crate::forwarder::{Forwarder, Now, Ready, Verdict};
 use crate::tcp::{Listener, TcpIngress, TcpLimits};
 
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
@@ -83,13 +85,10 @@ pub(crate) struct Worker {
     /// By ingress id.
     public: Vec<Public>,
     tcp: TcpIngress,
-    upstream: Source,
+    uplink: Uplink,
     /// What clients sent, and what owners sent.
     clients: Inbox,
     owners: Inbox,
-    bundler: Bundler,
-    /// Towards owners. Each datagram with how many packets and client bytes it carries.
-    up: Outbox<Load>,
     forwarder: Forwarder,
     counters: Arc<Counters>,
     handle: Arc<Handle>,
@@ -113,7 +112,15 @@ struct Public {
     down: Outbox<usize>,
 }
 
-/// What a datagram towards an owner carries.
+/// The way to owners: the socket that they answer to, and what is about to leave by it.
+struct Uplink {
+    source: Source,
+    bundler: Bundler,
+    /// Each train with what it carries.
+    outbox: Outbox<Load>,
+}
+
+/// What a train towards an owner carries.
 #[derive(Clone, Copy)]
 struct Load {
     packets: u64,
@@ -181,12 +188,14 @@ impl Worker {
         let worker = Self {
             public,
             tcp,
-            upstream: Source::new(&poll, UPSTREAM, sockets.upstream)?,
+            uplink: Uplink {
+                source: Source::new(&poll, UPSTREAM, sockets.upstream)?,
+                bundler: Bundler::default(),
+                outbox: Outbox::new(SEND_BATCH),
+            },
             poll,
             clients: Inbox::new(CLIENT_BATCH, CLIENT_BUFFER_BYTES),
             owners: Inbox::new(OWNER_BATCH, OWNER_BUFFER_BYTES),
-            bundler: Bundler::default(),
-            up: Outbox::new(SEND_BATCH),
             forwarder: Forwarder::new(config, Arc::clone(&counters)),
             counters,
             handle: Arc::clone(&handle),
@@ -228,7 +237,7 @@ impl Worker {
             for event in &events {
                 match event.token() {
                     WAKE => self.obey(),
-                    UPSTREAM => self.upstream.waiting = true,
+                    UPSTREAM => self.uplink.source.waiting = true,
                     Token(token) if self.tcp.tokens().contains(&token) => {
                         self.tcp.wake(self.started.elapsed(), event);
                     }
@@ -258,7 +267,7 @@ impl Worker {
                 for public in &mut self.public {
                     public.source.waiting = true;
                 }
-                self.upstream.waiting = true;
+                self.uplink.source.waiting = true;
             }
             let lost = self.notices.send(self.forwarder.take_notices());
             self.counters.dropped(DropReason::MailboxFull, lost);
@@ -267,7 +276,7 @@ impl Worker {
     }
 
     fn waiting(&self) -> bool {
-        self.upstream.waiting
+        self.uplink.source.waiting
             || self.tcp.is_waiting()
             || self.public.iter().any(|public| public.source.waiting)
     }
@@ -296,22 +305,14 @@ impl Worker {
             }
             source.receive(&mut self.clients, &self.counters)?;
             let now = self.now();
-            let Self {
-                forwarder,
-                bundler,
-                up,
-                upstream,
-                counters,
-                ..
-            } = self;
-            let mut send = |train: &Train| queue(up, train, &upstream.socket, counters);
+            let (uplink, counters) = (&mut self.uplink, &*self.counters);
             // As many public sockets as there are ingress ids: the configuration was checked.
-            let packets = self.clients.datagrams();
-            forwarder.ingress_batch(now, ingress as u16, packets, |to, header, packet| {
-                bundler.push(to, header, packet, &mut send);
-            });
-            bundler.flush(send);
-            flush_up(up, &upstream.socket, counters);
+            let (ingress, packets) = (ingress as u16, self.clients.datagrams());
+            self.forwarder
+                .ingress_batch(now, ingress, packets, |to, header, packet| {
+                    uplink.push(to, header, packet, counters);
+                });
+            uplink.flush(counters);
         }
         Ok(())
     }
@@ -322,33 +323,25 @@ impl Worker {
             return;
         }
         let now = self.now();
-        let Self {
-            tcp,
-            forwarder,
-            bundler,
-            up,
-            upstream,
-            counters,
-            ..
-        } = self;
-        let mut send = |train: &Train| queue(up, train, &upstream.socket, counters);
-        tcp.serve(now.elapsed, |ingress, client, packet| {
+        let (forwarder, uplink) = (&mut self.forwarder, &mut self.uplink);
+        self.tcp.serve(now.elapsed, |ingress, client, packet| {
             let verdict = forwarder.ingress(now, client, ingress, packet);
             if let Verdict::Forward { to, header } = verdict {
-                bundler.push(to, &header, packet, &mut send);
+                uplink.push(to, &header, packet, &self.counters);
             }
         });
-        bundler.flush(send);
-        flush_up(up, &upstream.socket, counters);
+        uplink.flush(&self.counters);
     }
 
     /// One turn of the upstream socket: records of owners go to their clients.
     fn serve_upstream(&mut self) -> io::Result<()> {
         for _ in 0..BATCHES_PER_TURN {
-            if !self.upstream.waiting {
+            if !self.uplink.source.waiting {
                 break;
             }
-            self.upstream.receive(&mut self.owners, &self.counters)?;
+            self.uplink
+                .source
+                .receive(&mut self.owners, &self.counters)?;
             let now = self.now();
             let (public, tcp, counters) = (&mut self.public, &mut self.tcp, &*self.counters);
             for (owner, datagram) in self.owners.datagrams() {
@@ -381,24 +374,10 @@ impl Worker {
 
     /// Sends on what was parked and may go now.
     fn forward_ready(&mut self) {
-        let Self {
-            forwarder,
-            bundler,
-            up,
-            upstream,
-            counters,
-            ..
-        } = self;
-        let ready = forwarder.take_ready();
-        if ready.len() == 0 {
-            return;
+        for Ready { to, header, packet } in self.forwarder.take_ready() {
+            self.uplink.push(to, &header, &packet, &self.counters);
         }
-        let mut send = |train: &Train| queue(up, train, &upstream.socket, counters);
-        for packet in ready {
-            bundler.push(packet.to, &packet.header, &packet.packet, &mut send);
-        }
-        bundler.flush(send);
-        flush_up(up, &upstream.socket, counters);
+        self.uplink.flush(&self.counters);
     }
 
     fn now(&self) -> Now {
@@ -430,23 +409,40 @@ impl Public {
     }
 }
 
+impl Uplink {
+    /// Puts a packet among what leaves with the next flush, at the latest.
+    fn push(&mut self, to: SocketAddr, header: &SealedHeader, packet: &[u8], counters: &Counters) {
+        let (outbox, socket) = (&mut self.outbox, &self.source.socket);
+        self.bundler.push(to, header, packet, |train| {
+            queue(outbox, train, socket, counters);
+        });
+    }
+
+    /// Sends what waits for owners.
+    fn flush(&mut self, counters: &Counters) {
+        let (outbox, socket) = (&mut self.outbox, &self.source.socket);
+        self.bundler
+            .flush(|train| queue(outbox, train, socket, counters));
+        send(outbox, socket, counters);
+    }
+}
+
 /// Puts a train among what leaves next, and makes room for it first if there is none.
-fn queue(up: &mut Outbox<Load>, train: &Train, socket: &Socket, counters: &Counters) {
-    if up.is_full() {
-        flush_up(up, socket, counters);
+fn queue(outbox: &mut Outbox<Load>, train: &Train, socket: &Socket, counters: &Counters) {
+    if outbox.is_full() {
+        send(outbox, socket, counters);
     }
     let load = Load {
         packets: train.packets,
         bytes: train.bytes,
         datagrams: train.datagrams(),
     };
-    up.push(train.to, train.contents(), train.segment_size(), load);
+    outbox.push(train.to, train.contents(), train.segment_size(), load);
 }
 
-/// Sends what waits for owners.
-fn flush_up(up: &mut Outbox<Load>, socket: &Socket, counters: &Counters) {
+fn send(outbox: &mut Outbox<Load>, socket: &Socket, counters: &Counters) {
     let (mut packets, mut bytes, mut datagrams) = (0, 0, 0);
-    up.flush(socket, |load, sent| match sent {
+    outbox.flush(socket, |load, sent| match sent {
         Ok(()) => {
             packets += load.packets;
             bytes += load.bytes;

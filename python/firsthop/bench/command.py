@@ -24,6 +24,17 @@ app = typer.Typer(
 )
 
 
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="Fewer rounds: under a minute, wider spreads.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print rows as JSON, one object per line; no table.")
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for plots, JSON lines and Markdown.")
+]
+
+
 @app.callback()
 def bench() -> None:
     """Measure firsthop, beside others. Needs a checkout."""
@@ -31,15 +42,9 @@ def bench() -> None:
 
 @app.command()
 def relay(
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer rounds: under a minute, wider spreads.")
-    ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print rows as JSON, one object per line; no table.")
-    ] = False,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for plots, JSON lines and Markdown.")
-    ] = checkout.RESULTS,
+    quick: QuickOption = False,
+    json: JsonOption = False,
+    output: OutputOption = checkout.RESULTS,
 ) -> None:
     """Measure what the relay costs per packet, beside other relays.
 
@@ -61,15 +66,9 @@ def relay(
 
 @app.command()
 def recovery(
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Each fault once: under a minute.")
-    ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print rows as JSON, one object per line; no table.")
-    ] = False,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for plots, JSON lines and Markdown.")
-    ] = checkout.RESULTS,
+    quick: QuickOption = False,
+    json: JsonOption = False,
+    output: OutputOption = checkout.RESULTS,
 ) -> None:
     """Measure for how long calls are silent when something breaks.
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
-import os
 import secrets
 import socket
 import struct
@@ -18,11 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from firsthop._native import seal_hop_header, seal_token
 from firsthop.bench.contender import READY_SECONDS, Contender, free_endpoint
 from firsthop.bench.datagrams import Endpoint, Send, bundles, trains
+from firsthop.bench.environment import environment
 from firsthop.bench.errors import BenchError
 from firsthop.bench.isolation import Isolation
 from firsthop.bench.load import CLIENT_PORT
 from firsthop.bench.trace import Packet, client_address
-from firsthop.config import ENVIRONMENT_PREFIX
 
 CLUSTER = 1
 _CONFIRM_AND_PATH = 3
@@ -93,17 +91,8 @@ class Firsthop(Contender):
             "RELAY__CLUSTERS": [cluster],
             "RELAY__HEALTH_LISTEN": str(self._health),
         }
-        others = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.upper().startswith(ENVIRONMENT_PREFIX)
-        }
-        ours = {
-            ENVIRONMENT_PREFIX + name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in settings.items()
-        }
         run = "from firsthop.cli import main; main()"
-        self.launch([sys.executable, "-c", run, "relay"], others | ours)
+        self.launch([sys.executable, "-c", run, "relay"], environment(settings))
         deadline = time.monotonic() + READY_SECONDS
         while not self._ready():
             self.check(deadline)

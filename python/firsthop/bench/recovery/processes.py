@@ -17,10 +17,10 @@ from pathlib import Path
 
 from firsthop.bench.contender import READY_SECONDS, free_endpoint
 from firsthop.bench.datagrams import Endpoint
+from firsthop.bench.environment import environment
 from firsthop.bench.errors import BenchError
 from firsthop.bench.isolation import Isolation, set_realtime
 from firsthop.bench.recovery.standins import CLUSTER, Log, Plan
-from firsthop.config import ENVIRONMENT_PREFIX
 
 _STOP_SECONDS = 10.0
 _ANSWER_SECONDS = 10.0
@@ -70,16 +70,7 @@ class Relay:
             "RELAY__TAKEOVER_SOCKET": str(folder / f"relay-{name}.sock"),
             "RELAY__FLOW_CACHE__URL": flow_cache,
         }
-        others = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.upper().startswith(ENVIRONMENT_PREFIX)
-        }
-        ours = {
-            ENVIRONMENT_PREFIX + name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in settings.items()
-        }
-        self._environment = others | ours
+        self._environment = environment(settings)
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def launch(self, *arguments: str) -> None:
