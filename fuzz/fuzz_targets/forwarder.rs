@@ -149,6 +149,7 @@ fuzz_target!(|data: &[u8]| {
             ),
             4 => {
                 seconds += u64::from(bits);
+                forwarder.give_up_parked(now);
                 forwarder.expire(now);
                 (None, None)
             }

@@ -1,4 +1,7 @@
-"""Calls whose relay keeps its flows in a Redis: what that saves, and what it never costs."""
+"""Calls whose relay keeps its flows in a Redis: what it never costs.
+
+What it saves is in `test_recovery`.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +15,7 @@ from e2e.waiting import until
 from redis_server import RedisServer
 
 FOUND = "relay_flows_found_total"
-LOOKUPS = "relay_flow_cache_lookups_total"
 WRITES = "relay_flow_cache_writes_total"
-
-
-async def test_a_relay_that_comes_back_finds_the_flow_of_a_call_in_redis(
-    edge: Edge, peer: Peer, redis_server: RedisServer
-) -> None:
-    relay = await edge.relay(relay__flow_cache__url=redis_server.url)
-    transceiver = await edge.transceiver("agents:silent")
-    await peer.call(transceiver.url)
-    await until_written(relay)
-    relay.kill()
-    await relay.start()
-
-    # The client sends audio all the time, and nothing comes down that the relay could learn from.
-    async def found() -> bool:
-        return (await relay.metrics())(FOUND) == 1
-
-    await until(found, "the flow is found")
-    assert (await relay.metrics())(LOOKUPS, result="hit") >= 1
-    await peer.round_trip("after")
 
 
 @pytest.mark.parametrize("fail", [RedisServer.kill, RedisServer.pause], ids=["killed", "stopped"])

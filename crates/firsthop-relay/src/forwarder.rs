@@ -91,7 +91,8 @@ pub struct Ready {
 
 /// The decisions of one worker, and the flows and keys that they need.
 ///
-/// Call [`Forwarder::expire`] about once a second, and at [`Forwarder::deadline`].
+/// Call [`Forwarder::expire`] about once a second, and [`Forwarder::give_up_parked`] at
+/// [`Forwarder::deadline`].
 pub struct Forwarder {
     ingresses: u16,
     hop_key_id: u8,
@@ -247,11 +248,15 @@ impl Forwarder {
         self.notices.drain(..)
     }
 
-    /// Forgets flows that fell silent, and packets that waited for too long. Returns false when it
-    /// has more to do, and wants to be called again after the next packets.
-    pub fn expire(&mut self, now: Now) -> bool {
+    /// Drops packets that waited for too long: due at [`Forwarder::deadline`], and cheap before.
+    pub fn give_up_parked(&mut self, now: Now) {
         let lost = self.parking.expire(now.elapsed);
         self.counters.dropped(DropReason::UnknownFlow, lost as u64);
+    }
+
+    /// Forgets flows that fell silent. Returns false when it has more to do, and wants to be called
+    /// again after the next packets.
+    pub fn expire(&mut self, now: Now) -> bool {
         let (telling, notices) = (self.look_up, &mut self.notices);
         let (expired, done) = self.flows.expire(now.elapsed, |key, flow| {
             if telling && flow.proved {
@@ -263,7 +268,7 @@ impl Forwarder {
         done
     }
 
-    /// When a parked packet has waited for too long.
+    /// When a parked packet has waited for too long: [`Forwarder::give_up_parked`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         self.parking.deadline()

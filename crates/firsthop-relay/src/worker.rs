@@ -254,11 +254,8 @@ impl Worker {
             }
 
             let now = self.now();
-            let parked_too_long = self
-                .forwarder
-                .deadline()
-                .is_some_and(|due| due <= now.elapsed);
-            if now.elapsed >= next_expiry || parked_too_long {
+            self.forwarder.give_up_parked(now);
+            if now.elapsed >= next_expiry {
                 let done = self.forwarder.expire(now);
                 self.tcp.expire(now.elapsed);
                 self.obey();

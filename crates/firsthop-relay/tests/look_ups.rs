@@ -130,7 +130,7 @@ fn without_an_answer_packets_are_given_up_in_time() {
     scene.up(client(), &rtp());
     assert_eq!(scene.forwarder.deadline(), Some(Duration::from_millis(50)));
     scene.now.elapsed += Duration::from_millis(50);
-    scene.forwarder.expire(scene.now);
+    scene.forwarder.give_up_parked(scene.now);
     assert_eq!(scene.drops(), [(DropReason::UnknownFlow, 2)]);
     assert_eq!(scene.forwarder.deadline(), None);
 }

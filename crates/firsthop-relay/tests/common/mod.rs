@@ -201,6 +201,7 @@ impl Scene {
         for _ in 0..seconds {
             self.now.elapsed += Duration::from_secs(1);
             self.now.unix_seconds += 1;
+            self.forwarder.give_up_parked(self.now);
             self.forwarder.expire(self.now);
         }
     }
