@@ -9,7 +9,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -78,8 +78,10 @@ struct Running {
     sockets: Vec<OwnedFd>,
     /// Set when the worker ended with an error.
     error: Arc<OnceLock<io::Error>>,
-    /// Taken when it is joined.
-    thread: Option<JoinHandle<Vec<u8>>>,
+    /// What it tells when it ends: the flows that changed since the first export.
+    changes: Receiver<Vec<u8>>,
+    /// Taken when nobody waits for it any more.
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Bound {
@@ -184,19 +186,20 @@ impl Bound {
 impl Prepared {
     fn run(self, number: usize, pin: bool) -> io::Result<Running> {
         let error = Arc::new(OnceLock::new());
+        let (last_word, changes) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name(format!("firsthop-relay-{number}"))
             .spawn({
-                let (worker, error) = (self.worker, Arc::clone(&error));
+                let (mut worker, error) = (self.worker, Arc::clone(&error));
                 move || {
                     if pin {
                         pin_to_core(number);
                     }
-                    worker.run().unwrap_or_else(|ended| {
-                        // The only one who sets it.
-                        let _ = error.set(ended);
-                        Vec::new()
-                    })
+                    // One message in a mailbox for one, and one error: neither can be refused.
+                    let _ = match worker.run() {
+                        Ok(changes) => last_word.try_send(changes).is_ok(),
+                        Err(ended) => error.set(ended).is_ok(),
+                    };
                 }
             })?;
         Ok(Running {
@@ -204,6 +207,7 @@ impl Prepared {
             handle: self.handle,
             sockets: self.sockets,
             error,
+            changes,
             thread: Some(thread),
         })
     }
@@ -297,7 +301,15 @@ impl Relay {
     /// Stops the workers, within milliseconds, and returns for each the flows that changed since
     /// the first [`Relay::export`]. What clients and owners send from now on waits in the sockets.
     pub fn finish(mut self) -> Vec<Vec<u8>> {
-        self.end()
+        self.tell_to_stop();
+        let workers = self.workers.iter_mut();
+        let changes = workers.map(|worker| {
+            // It gives its memory back by itself: with a million flows that takes milliseconds.
+            worker.thread = None;
+            // Nothing from a worker that failed before.
+            worker.changes.recv().unwrap_or_default()
+        });
+        changes.collect()
     }
 
     /// Stops the workers and waits for them: within milliseconds.
@@ -305,22 +317,22 @@ impl Relay {
         drop(self);
     }
 
-    fn end(&mut self) -> Vec<Vec<u8>> {
+    fn tell_to_stop(&self) {
         for worker in &self.workers {
             worker.handle.stop();
         }
-        let threads = self.workers.iter_mut().map(|worker| worker.thread.take());
-        // A panic was told to standard error when it happened.
-        threads
-            .map(|thread| thread.and_then(|thread| thread.join().ok()))
-            .map(Option::unwrap_or_default)
-            .collect()
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.end();
+        self.tell_to_stop();
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take() {
+                // A panic was told to standard error when it happened.
+                let _ = thread.join();
+            }
+        }
     }
 }
 

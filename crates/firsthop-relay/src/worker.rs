@@ -218,7 +218,7 @@ impl Worker {
     ///
     /// # Errors
     /// When a socket or the poll itself fails in a way that no packet can cause.
-    pub(crate) fn run(mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn run(&mut self) -> io::Result<Vec<u8>> {
         let mut events = Events::with_capacity(64);
         let mut next_expiry = EXPIRE_EVERY;
         let mut last_packet = Duration::ZERO;
