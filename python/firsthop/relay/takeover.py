@@ -200,9 +200,12 @@ def take(connection: socket.socket, begin: Callable[[Place], Taken]) -> int:
         _send(connection, _READY)
         for worker in range(len(place.sockets)):
             relay.restore(worker, _receive(connection))
+        http = os.dup(place.http)
         relay.run()
-        _send(connection, _RUNNING)
-        return os.dup(place.http)
+        # The other side told all and waits for nothing but this: if it is gone, so much the better.
+        with contextlib.suppress(TakeoverError):
+            _send(connection, _RUNNING)
+        return http
     finally:
         if place is not None:
             place.close()
