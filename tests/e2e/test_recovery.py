@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -82,27 +83,16 @@ async def test_another_relay_finds_the_flows_of_one_that_died(
     await check_that_no_call_was_placed_again(transceiver, peer)
 
 
-async def test_a_call_does_not_notice_that_redis_stops_answering(
-    edge: Edge, peer: Peer, redis_server: RedisServer
-) -> None:
-    relay = await edge.relay(**shared(redis_server))
-    transceiver = await edge.transceiver("agents:mirror")
-    await peer.call(transceiver.url)
-    await until_kept(relay)
-    lost_before = await losses(peer)
-    redis_server.pause()
-    await check_that_the_call_is_unaffected(relay, transceiver, peer, lost_before)
-
-
+@pytest.mark.parametrize("fail", [RedisServer.kill, RedisServer.pause], ids=["killed", "stopped"])
 async def test_a_call_does_not_notice_that_redis_is_gone(
-    edge: Edge, peer: Peer, redis_server: RedisServer
+    edge: Edge, peer: Peer, redis_server: RedisServer, fail: Callable[[RedisServer], None]
 ) -> None:
     relay = await edge.relay(**shared(redis_server))
     transceiver = await edge.transceiver("agents:mirror")
     await peer.call(transceiver.url)
     await until_kept(relay)
     lost_before = await losses(peer)
-    redis_server.kill()
+    fail(redis_server)
     await check_that_the_call_is_unaffected(relay, transceiver, peer, lost_before)
     async with Peer() as another:
         await another.call(transceiver.url)

@@ -7,23 +7,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from firsthop.bench.errors import BenchError
-from firsthop.bench.report import Report, Row, figure
+from firsthop.bench import canvas
+from firsthop.bench import report as reports
+from firsthop.bench.report import Report, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_OURS = "#0b6e4f"
-_OTHERS = "#8a9099"
-_MISSED = "#c1121f"
-_INK = "#22262b"
-_GRID = "#e3e6ea"
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 _INCHES_PER_ROW = 0.30
 _INCHES_AROUND = 0.62
 _COLUMNS = 2
 _WIDTH_INCHES = 12.0
-_DPI = 160
 _LEGEND = "dot: median · pale bar: smallest to largest round · black mark: target · red: missed"
 
 
@@ -35,15 +30,6 @@ def save(report: Report, folder: Path, *, title: str) -> list[Path]:
     Raises:
         BenchError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise BenchError(
-            "no plot without matplotlib: `pip install 'firsthop[bench]'`, or `make bench`"
-        ) from None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = _panels(report)
     if not panels:
         return []
@@ -51,11 +37,18 @@ def save(report: Report, folder: Path, *, title: str) -> list[Path]:
     heights = [
         max(len(rows) for _, rows in line) * _INCHES_PER_ROW + _INCHES_AROUND for line in lines
     ]
-    with matplotlib.rc_context({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "bench"}):
-        canvas = Figure(figsize=(_WIDTH_INCHES, sum(heights) + 0.7), layout="constrained")
-        FigureCanvasAgg(canvas)
-        canvas.suptitle(title, x=0.01, ha="left", fontsize=12, color=_INK, weight="bold")
-        all_axes = canvas.subplots(
+    about = " · ".join(
+        report.about[name] for name in ("machine", "kernel", "date") if name in report.about
+    )
+    paths = [folder / f"{report.bench}.png", folder / f"{report.bench}.svg"]
+    with canvas.figure(
+        paths,
+        title=title,
+        legend=f"{_LEGEND}\n{about}",
+        inches=(_WIDTH_INCHES, sum(heights) + 0.7),
+        font_size=9,
+    ) as figure:
+        all_axes = figure.subplots(
             len(lines), _COLUMNS, squeeze=False, gridspec_kw={"height_ratios": heights}
         )
         limits = _limits([row for _, rows in panels for row in rows])
@@ -65,15 +58,6 @@ def save(report: Report, folder: Path, *, title: str) -> list[Path]:
         for axes, room, (heading, rows) in zip(all_axes.flat, most, panels, strict=False):
             axes.set_axis_on()
             _draw(axes, heading, rows, limits, room)
-        about = " · ".join(
-            report.about[name] for name in ("machine", "kernel", "date") if name in report.about
-        )
-        about = f"{_LEGEND}\n{about}"
-        canvas.supxlabel(about, x=0.01, ha="left", fontsize=7.5, color=_OTHERS)
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{report.bench}.png", folder / f"{report.bench}.svg"]
-        for path in paths:
-            canvas.savefig(path, dpi=_DPI, facecolor="white")
     return paths
 
 
@@ -97,20 +81,20 @@ def _draw(
     axes: Axes, heading: str, rows: Sequence[Row], limits: tuple[float, float], room: int
 ) -> None:
     """Draw one panel, as high as one with `room` rows, so that rows are alike in all panels."""
-    axes.set_title(heading, loc="left", fontsize=9.5, color=_INK, weight="bold", pad=5)
+    axes.set_title(heading, loc="left", fontsize=9.5, color=canvas.INK, weight="bold", pad=5)
     axes.set_xscale("log")
     axes.set_xlim(*limits)
     ticks = [tick for tick in _TICKS if limits[0] <= tick <= limits[1]]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.tick_params(length=0, labelbottom=True, labelcolor=_INK, labelsize=8)
+    axes.tick_params(length=0, labelbottom=True, labelcolor=canvas.INK, labelsize=8)
     axes.set_yticks(range(len(rows)), [row.contender for row in rows])
     axes.set_ylim(room - 0.4, -0.6)
-    axes.grid(axis="x", color=_GRID, linewidth=0.8)
+    axes.grid(axis="x", color=canvas.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in axes.spines.values():
         side.set_visible(False)
-    axes.axvline(1, color=_INK, linewidth=1)
+    axes.axvline(1, color=canvas.INK, linewidth=1)
     for place, row in enumerate(rows):
         _draw_row(axes, place, row)
 
@@ -118,7 +102,9 @@ def _draw(
 def _draw_row(axes: Axes, place: int, row: Row) -> None:
     assert row.ratio is not None
     ours = row.contender.startswith("firsthop")
-    colour = _MISSED if row.holds is False else _OURS if ours or row.holds else _OTHERS
+    colour = canvas.GOOD if ours or row.holds else canvas.NEUTRAL
+    if row.holds is False:
+        colour = canvas.MISSED
     axes.plot([1, row.ratio], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
     scale = row.ratio / row.value if row.value else 0
     if row.low > 0 and scale:
@@ -127,8 +113,8 @@ def _draw_row(axes: Axes, place: int, row: Row) -> None:
     axes.plot(row.ratio, place, "o", color=colour, markersize=6)
     if row.target is not None and row.target.of == "ratio":
         bound = row.target.bound
-        axes.plot([bound, bound], [place - 0.38, place + 0.38], color=_INK, linewidth=1.6)
-    text = f"{row.ratio:.2f}  {figure(row.value)} {row.unit}"
+        axes.plot([bound, bound], [place - 0.38, place + 0.38], color=canvas.INK, linewidth=1.6)
+    text = f"{row.ratio:.2f}  {reports.figure(row.value)} {row.unit}"
     if row.target is not None:
         text += f"  (target {row.target})"
     right = max(row.ratio, row.high * scale, 1.0)
@@ -141,6 +127,6 @@ def _draw_row(axes: Axes, place: int, row: Row) -> None:
         textcoords="offset points",
         va="center",
         fontsize=8,
-        color=_INK if ours else "#555b63",
+        color=canvas.INK if ours else "#555b63",
         weight="bold" if ours else "normal",
     )

@@ -135,15 +135,12 @@ def table(report: Report) -> RenderableType:
                 *(row.contender, value, spread, ratio, target, _mark(row), note),
                 style="" if row.target is None else "bold",
             )
-    below = [f"{name}: {value}" for name, value in report.about.items()]
-    below += [f"note: {remark}" for remark in report.remarks]
-    return Group(grid, Text("\n".join(below), style="dim"))
+    return Group(grid, footer(report))
 
 
 def markdown(report: Report) -> str:
     """Return the report as Markdown, for documents."""
-    lines = [f"{name}: {value}  " for name, value in report.about.items()]
-    lines += [f"Note: {remark}  " for remark in report.remarks]
+    lines = markdown_header(report)
     for heading, rows in _sections(report):
         lines += ["", f"**{heading}**", ""]
         lines += ["| | median | rounds | ratio | target | holds | |", "| --- |" + " --- |" * 6]
@@ -153,6 +150,19 @@ def markdown(report: Report) -> str:
             cells = (row.contender, value, spread, ratio, target, holds, note)
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def footer(report: Report) -> Text:
+    """Return what stands below a table: where and how the report was made."""
+    lines = [f"{name}: {value}" for name, value in report.about.items()]
+    lines += [f"note: {remark}" for remark in report.remarks]
+    return Text("\n".join(lines), style="dim")
+
+
+def markdown_header(report: Report) -> list[str]:
+    """Return the lines that stand above Markdown: the same."""
+    lines = [f"{name}: {value}  " for name, value in report.about.items()]
+    return lines + [f"Note: {remark}  " for remark in report.remarks]
 
 
 def figure(value: float) -> str:

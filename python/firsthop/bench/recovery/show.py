@@ -18,7 +18,7 @@ from firsthop.bench.recovery.run import (
     UP_P50,
     UP_P99,
 )
-from firsthop.bench.report import Report, Row
+from firsthop.bench.report import Report, Row, footer, markdown_header
 
 _HEADINGS = ("up, ms", "lost", "down, ms", "lost", "target")
 #: Per column: what stands in it, one behind the other.
@@ -49,15 +49,12 @@ def table(report: Report) -> RenderableType:
             cells = [_coloured(line, metrics) for metrics in _COLUMNS]
             mark = {True: Text("✓", "green"), False: Text("✗", "bold red"), None: Text("")}
             grid.add_row(contender, *cells, _targets(line), mark[_holds(line)])
-    below = [f"{name}: {value}" for name, value in report.about.items()]
-    below += [f"note: {remark}" for remark in report.remarks]
-    return Group(grid, Text("\n".join(below), style="dim"))
+    return Group(grid, footer(report))
 
 
 def markdown(report: Report) -> str:
     """Return the report as Markdown, for documents. What misses its target is bold."""
-    lines = [f"{name}: {value}  " for name, value in report.about.items()]
-    lines += [f"Note: {remark}  " for remark in report.remarks]
+    lines = markdown_header(report)
     lines += ["", f"| p50 / p99 | {' | '.join(_HEADINGS)} | holds |"]
     lines.append("| --- |" + " ---: |" * len(_HEADINGS) + " --- |")
     holds = {True: "yes", False: "**no**", None: ""}
