@@ -22,6 +22,46 @@ class Line(Call):
         self.overloads = 0
         """How many of the next pieces the line does not take."""
         self._noted = asyncio.Event()
+        self.configured: dict[str, Any] = {}
+        """The session, as the client would have configured it."""
+        self.remembered: dict[str, Mapping[str, Any]] = {}
+        """The items of the conversation, by id."""
+        self.handled: list[CallEvent] = []
+        """What the agent has come back from."""
+
+    @property
+    def session(self) -> Mapping[str, Any]:
+        """The session that the test configured."""
+        return self.configured
+
+    @property
+    def items(self) -> list[Mapping[str, Any]]:
+        """The items that the test remembers."""
+        return list(self.remembered.values())
+
+    def item(self, item_id: str) -> Mapping[str, Any] | None:
+        """One of them."""
+        return self.remembered.get(item_id)
+
+    async def invoke(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """Take note; every tool says nothing."""
+        self._note("invoke", name, dict(arguments))
+        return ""
+
+    def fail(
+        self,
+        code: str,
+        message: str,
+        *,
+        event_id: str | None = None,
+        param: str | None = None,
+    ) -> None:
+        """Take note."""
+        self._note("fail", code, message, event_id, param)
+
+    def connect(self) -> None:
+        """Report that sound flows."""
+        self._up.set()
 
     async def until(self, *note: object) -> None:
         """Wait until the line was asked for this."""
@@ -61,6 +101,9 @@ class Line(Call):
 
     def _close(self) -> None:
         self._note("close")
+
+    def _handled(self, event: CallEvent) -> None:
+        self.handled.append(event)
 
     def _note(self, *note: object) -> None:
         self.notes.append(note)

@@ -8,7 +8,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from doubles import Line
-from firsthop.call import AudioFrame, CallEvent, Message, Played, SpeechEnded, SpeechStarted
+from firsthop.call import (
+    AudioFrame,
+    CallEvent,
+    Message,
+    Place,
+    Played,
+    SpeechEnded,
+    SpeechStarted,
+)
 from firsthop.errors import SessionClosed
 
 SECOND = bytes(32_000)
@@ -280,6 +288,52 @@ async def test_a_slow_agent_loses_old_sound_but_never_what_happened() -> None:
     assert frames == [frame(at_ms) for at_ms in range(60_000 - 20 * len(frames), 60_000, 20)]
 
 
+async def test_whoever_waits_for_sound_to_flow_learns_when_it_does() -> None:
+    call = Line()
+    connecting = asyncio.create_task(call.connected())
+    await asyncio.sleep(0)
+    assert not connecting.done()
+    call.connect()
+    await connecting
+    await call.connected()
+
+
+async def test_whoever_waits_for_sound_learns_that_the_call_ended_before() -> None:
+    call = Line()
+    connecting = asyncio.create_task(call.connected())
+    await asyncio.sleep(0)
+    call.end("setup_timeout")
+    with pytest.raises(SessionClosed, match="setup_timeout"):
+        await connecting
+
+
+async def test_an_event_is_done_with_when_the_agent_comes_back() -> None:
+    call = Line()
+    expected: list[CallEvent] = [frame(0), SpeechStarted(10), frame(20)]
+    call.deliver(*expected)
+    async for event in call:
+        assert call.handled == expected[: expected.index(event)]
+        if event is expected[1]:
+            break
+    assert call.handled == expected[:1], "the agent is still at it"
+    async for event in call:
+        assert event is expected[2]
+        assert call.handled == expected[:2]
+        break
+    call.end()
+    assert await events(call) == []
+    assert call.handled == expected
+
+
+async def test_what_was_announced_already_knows_its_place() -> None:
+    call = Line()
+    playback = call.play(SECOND, response_id="resp", item_id="item", content_index=1)
+    assert playback.place == Place("resp", "item", content_index=1)
+    assert call.say(SECOND).place is None
+    assert call.notes == [("play", 0, SECOND, True), ("play", 1, SECOND, True)]
+    call.end()
+
+
 async def test_an_agent_that_never_listens_does_not_fill_the_memory() -> None:
     call = Line()
     call.deliver(*(Message({"type": "note", "number": number}) for number in range(2000)))
@@ -291,4 +345,4 @@ async def test_an_agent_that_never_listens_does_not_fill_the_memory() -> None:
 
 async def test_sound_does_not_show_in_a_repr() -> None:
     assert repr(frame(20)) == "AudioFrame(at_ms=20)"
-    assert repr(SpeechEnded(at_ms=20, audio=b"secret")) == "SpeechEnded(at_ms=20)"
+    assert "secret" not in repr(SpeechEnded(at_ms=20, audio=b"secret"))

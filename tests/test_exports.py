@@ -9,6 +9,7 @@ PUBLIC = {
     "BackendError",
     "Call",
     "CallEvent",
+    "CallerIdle",
     "ConfigError",
     "FirsthopError",
     "Message",

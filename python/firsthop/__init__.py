@@ -15,6 +15,7 @@ An agent is a coroutine function that takes a `Call`; `run` answers calls with i
 from firsthop.call import (
     AudioFrame,
     Call,
+    CallerIdle,
     CallEvent,
     Message,
     Playback,
@@ -40,6 +41,7 @@ __all__ = [
     "BackendError",
     "Call",
     "CallEvent",
+    "CallerIdle",
     "ConfigError",
     "FirsthopError",
     "Message",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,8 @@ class AudioFrame:
     """A piece of what the caller says, in order and without gaps."""
 
     pcm: bytes = field(repr=False)
-    """PCM16LE, mono, at `Call.sample_rate`; a frame long (20 ms unless set otherwise)."""
+    """PCM16LE, mono, at `Call.sample_rate`; a frame long (20 ms unless set otherwise), or, if the
+    client sends its sound in events, as long as the event, but at most 100 ms."""
     at_ms: int
     """Where it begins, in milliseconds since the first audio of the call."""
 
@@ -42,12 +43,22 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class SpeechEnded:
-    """The caller's turn is over."""
+    """The caller's turn is over, and an answer is due."""
 
     at_ms: int
     """Where speech ended, in milliseconds since the first audio of the call."""
     audio: bytes = field(repr=False)
     """The whole turn, PCM16LE, mono, at `Call.sample_rate`, with a little of what came before."""
+    item_id: str = ""
+    """The turn as an item of the conversation, for events about it (a transcript, say)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallerIdle:
+    """The caller has said nothing for as long as the session's ``idle_timeout_ms`` allows."""
+
+    at_ms: int
+    """When, in milliseconds since the first audio of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,17 @@ class Message:
     """The parsed JSON object; it has a ``type``."""
 
 
-CallEvent = AudioFrame | SpeechStarted | SpeechEnded | Message
+CallEvent = AudioFrame | SpeechStarted | SpeechEnded | CallerIdle | Message
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where sound belongs: a part of an item of a response of the conversation."""
+
+    response_id: str
+    item_id: str
+    output_index: int = 0
+    content_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +98,11 @@ class Playback:
     Awaiting raises what the pieces of a stream raised, unless they were interrupted.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, place: Place | None = None) -> None:
         self.text = text
         """What is said, as far as the agent told."""
+        self.place = place
+        """Where it belongs, if the backend announced that itself."""
         self._played: asyncio.Future[Played] = asyncio.get_running_loop().create_future()
         self._feeder: asyncio.Task[None] | None = None
         self._stopped = False
@@ -89,6 +112,11 @@ class Playback:
     def done(self) -> bool:
         """Whether it is over."""
         return self._played.done()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the pieces of a stream raised."""
+        return self._failure is not None
 
     def __await__(self) -> Generator[Any, None, Played]:
         # Shielded: whoever stops waiting does not stop the speech.
@@ -120,19 +148,33 @@ class Call(ABC):
         id: Names the call, as clients and logs do.
         sample_rate: Of all PCM of the call, in Hz.
         interruptible: Whether the caller's speech stops the agent's. Agents may change it.
+        paced: Whether speech leaves as it is heard, so that what was played is known. Else the
+            caller gets it as it is made, plays it himself, and says how far he came.
     """
 
     def __init__(self, call_id: str, *, sample_rate: int, interruptible: bool) -> None:
         self.id = call_id
         self.sample_rate = sample_rate
         self.interruptible = interruptible
+        self.paced = True
         self._waiting: deque[CallEvent] = deque()
         self._wake = asyncio.Event()
         self._playbacks: dict[int, Playback] = {}
         self._next_utterance = 0
         self._end_reason: str | None = None
+        self._up = asyncio.Event()
+        #: The event that the agent is at.
+        self._in_hand: CallEvent | None = None
 
     # What agents use.
+
+    @property
+    @abstractmethod
+    def session(self) -> Mapping[str, Any]:
+        """The Realtime session as the client has configured it: instructions, tools, ...
+
+        A JSON object in the contract's shape. It is replaced when the client changes something.
+        """
 
     @property
     def ended(self) -> str | None:
@@ -143,6 +185,16 @@ class Call(ABC):
     def speaking(self) -> bool:
         """Whether something said is not yet over."""
         return bool(self._playbacks)
+
+    async def connected(self) -> None:
+        """Wait until sound flows.
+
+        Raises:
+            SessionClosed: The call ended before.
+        """
+        await self._up.wait()
+        if self._end_reason is not None:
+            raise SessionClosed(self._end_reason)
 
     def say(self, speech: bytes | AsyncIterable[bytes], *, text: str = "") -> Playback:
         """Say something, after what is being said already.
@@ -158,21 +210,62 @@ class Call(ABC):
             SessionClosed: The call is over.
             OverloadedError: The engine does not keep up.
         """
-        if self._end_reason is not None:
-            raise SessionClosed(self._end_reason)
-        utterance = self._next_utterance
-        self._next_utterance += 1
-        playback = Playback(text)
-        if isinstance(speech, bytes):
-            self._play(utterance, speech, complete=True)
-        else:
-            # The engine speaks in the order in which it hears of utterances, and settles those
-            # that it has heard of: a stream takes its place before its first piece is made.
-            self._play(utterance, b"", complete=False)
-            playback._feeder = asyncio.create_task(self._feed(utterance, playback, speech))
-        self._playbacks[utterance] = playback
-        self._said(utterance, playback)
-        return playback
+        return self._speak(speech, Playback(text))
+
+    def play(
+        self,
+        speech: bytes | AsyncIterable[bytes],
+        *,
+        response_id: str,
+        item_id: str,
+        output_index: int = 0,
+        content_index: int = 0,
+    ) -> Playback:
+        """Say something that was announced already, and where it belongs; else as `say`.
+
+        For backends that are Realtime servers themselves (`Traits.realtime`).
+        """
+        place = Place(response_id, item_id, output_index, content_index)
+        return self._speak(speech, Playback("", place))
+
+    @abstractmethod
+    async def invoke(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """Let the client run one of the tools that it put into its session.
+
+        Returns:
+            The tool's output, as the client words it: JSON in most cases.
+
+        Raises:
+            BackendError: The session has no such tool.
+            SessionClosed: The call ended before the answer came.
+        """
+
+    @property
+    @abstractmethod
+    def items(self) -> Sequence[Mapping[str, Any]]:
+        """The items of the conversation as they are now, oldest first; without sound."""
+
+    @abstractmethod
+    def item(self, item_id: str) -> Mapping[str, Any] | None:
+        """Return an item of the conversation as it is now, if it is known."""
+
+    @abstractmethod
+    def fail(
+        self,
+        code: str,
+        message: str,
+        *,
+        event_id: str | None = None,
+        param: str | None = None,
+    ) -> None:
+        """Tell the client that something on this side went wrong; the call goes on.
+
+        Args:
+            code: A word for programs.
+            message: Shown to users as it is.
+            event_id: The client's event that it is about, if it is about one.
+            param: The field that it is about.
+        """
 
     async def interrupt(self) -> list[Played]:
         """Stop saying everything that is being said or waits, at once.
@@ -218,7 +311,33 @@ class Call(ABC):
     def _said(self, utterance: int, playback: Playback) -> None:  # noqa: B027 (optional)
         """Take note that something is about to be said."""
 
+    def _voiced(  # noqa: B027 (optional)
+        self, utterance: int, playback: Playback, pcm: bytes, *, complete: bool
+    ) -> None:
+        """Take note that its next part was queued."""
+
+    def _handled(self, event: CallEvent) -> None:  # noqa: B027 (optional)
+        """Take note that the agent comes back for the next event."""
+
     # ... and what it calls.
+
+    def _speak(self, speech: bytes | AsyncIterable[bytes], playback: Playback) -> Playback:
+        if self._end_reason is not None:
+            raise SessionClosed(self._end_reason)
+        utterance = self._next_utterance
+        self._next_utterance += 1
+        # The line speaks in the order in which it hears of utterances, and settles those that it
+        # has heard of: a stream takes its place before its first piece is made.
+        whole = isinstance(speech, bytes)
+        first = speech if isinstance(speech, bytes) else b""
+        self._play(utterance, first, complete=whole)
+        self._playbacks[utterance] = playback
+        self._said(utterance, playback)
+        if isinstance(speech, bytes):
+            self._voiced(utterance, playback, first, complete=True)
+        else:
+            playback._feeder = asyncio.create_task(self._feed(utterance, playback, speech))
+        return playback
 
     def _deliver(self, event: CallEvent) -> None:
         """Hand an event to the agent."""
@@ -248,6 +367,7 @@ class Call(ABC):
     def _end(self, reason: str) -> None:
         """The call is over: whoever waits, wakes."""
         self._end_reason = reason
+        self._up.set()
         for utterance, playback in list(self._playbacks.items()):
             playback._stop()
             self._playout_ended(utterance, Played(ms=0, interrupted=True))
@@ -255,12 +375,20 @@ class Call(ABC):
 
     async def _events(self) -> AsyncIterator[CallEvent]:
         while True:
+            self._put_down()
             while self._waiting:
-                yield self._waiting.popleft()
+                self._in_hand = self._waiting.popleft()
+                yield self._in_hand
+                self._put_down()
             if self._end_reason is not None:
                 return
             self._wake.clear()
             await self._wake.wait()
+
+    def _put_down(self) -> None:
+        event, self._in_hand = self._in_hand, None
+        if event is not None:
+            self._handled(event)
 
     async def _feed(self, utterance: int, playback: Playback, pieces: AsyncIterable[bytes]) -> None:
         """Pass pieces on as they are made, and end the utterance, whatever ends the pieces.
@@ -285,6 +413,8 @@ class Call(ABC):
     ) -> None:
         while not playback._stopped:
             try:
-                return self._play(utterance, pcm, complete=complete)
+                self._play(utterance, pcm, complete=complete)
             except OverloadedError:
                 await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return self._voiced(utterance, playback, pcm, complete=complete)

@@ -7,8 +7,10 @@
     ├── TokenError           a routing token was refused; ``reason`` tells why
     ├── SignalingError       an HTTP request is refused; knows its status and error body
     │   ├── OfferError       ... because of the SDP, with the line
+    │   ├── AccessError      ... because of who asks, or from where
     │   ├── UnknownCallError ... because there is no such call
     │   └── OverloadedError  ... because there is no room
+    ├── EventError           an event on a channel is refused; names the event
     ├── SessionClosed        the call is over; ``reason`` tells why
     └── BackendError         an agent, or what it depends on, failed
 
@@ -88,6 +90,22 @@ class OfferError(SignalingError):
         self.line = line
 
 
+class AccessError(SignalingError):
+    """Whoever asks may not have this.
+
+    Args:
+        message: What is missing, and how to get it; it quotes no credential.
+        status: 401 when other credentials would do, 403 when none would.
+        code: A word for programs.
+        param: The part of the request that is not allowed, if it is one.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 403, code: str, param: str | None = None
+    ) -> None:
+        super().__init__(message, status=status, code=code, param=param)
+
+
 class UnknownCallError(SignalingError):
     """There is no such call (any more)."""
 
@@ -112,6 +130,34 @@ class OverloadedError(SignalingError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, status=503, code="overloaded")
+
+
+class EventError(FirsthopError):
+    """An event is refused, or something that it asked for went wrong; the call goes on.
+
+    Args:
+        code: A word for programs.
+        message: What is wrong and what would be right; shown to users as it is.
+        param: The field that is wrong, dotted, if it is one.
+        event_id: The client's own id of the event, if it gave one.
+        family: ``invalid_request_error``, or ``server_error`` when it is none of the client's.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        event_id: str | None = None,
+        family: str = "invalid_request_error",
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+        self.event_id = event_id
+        self.family = family
 
 
 class SessionClosed(FirsthopError):

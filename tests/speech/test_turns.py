@@ -7,7 +7,7 @@ import pytest
 
 from firsthop.call import SpeechEnded, SpeechStarted
 from firsthop.config import TurnSettings
-from firsthop.speech.turns import TurnDetector
+from firsthop.speech.turns import TurnDetector, TurnRules
 from speech.sentence import audible_ms, length_ms, silence, spoken
 
 RATE = 16_000
@@ -16,6 +16,15 @@ WINDOW_MS = 32
 LEAD_MS = 1000
 #: Windows that a start may take, from the first sound that can be heard.
 START_WINDOWS = 3
+
+
+def rules(settings: TurnSettings | None = None) -> TurnRules:
+    settings = settings or TurnSettings()
+    return TurnRules(
+        threshold=settings.threshold,
+        prefix_padding_ms=settings.prefix_padding_ms,
+        silence_ms=settings.silence_duration_ms,
+    )
 
 
 class Heard:
@@ -30,7 +39,7 @@ class Heard:
         *,
         alert: bool = False,
     ) -> None:
-        self.detector = TurnDetector(settings or TurnSettings(), sample_rate)
+        self.detector = TurnDetector(rules(settings), sample_rate)
         self.starts: list[tuple[int, SpeechStarted]] = []
         self.ends: list[tuple[int, SpeechEnded]] = []
         size = 2 * (frame_ms * sample_rate // 1000)
@@ -139,7 +148,7 @@ def test_clicks_and_tones_begin_no_turn() -> None:
 
 
 async def test_what_is_kept_before_a_turn_is_bounded() -> None:
-    detector = TurnDetector(TurnSettings(prefix_padding_ms=300), RATE)
+    detector = TurnDetector(rules(), RATE)
     for _ in range(3000):
         detector.feed(silence(FRAME_MS, RATE))
     assert detector._kept_bytes == sum(map(len, detector._kept))
@@ -171,3 +180,49 @@ def test_an_alert_detector_is_not_startled_by_noise(loudness: int) -> None:
     noise = np.random.default_rng(loudness).normal(0, 1, 20 * RATE) * loudness
     stream = np.clip(noise, -32768, 32767).astype("<i2").tobytes()
     assert Heard(stream, alert=True).starts == []
+
+
+async def test_without_rules_a_turn_is_what_was_heard_until_the_commit() -> None:
+    detector = TurnDetector(None, RATE)
+    stream = await conversation(RATE)
+    assert detector.feed(stream) == []
+    assert detector.commit() == stream
+    assert detector.commit() == b""
+    detector.feed(stream)
+    detector.clear()
+    assert detector.commit() == b""
+
+
+def test_what_is_kept_without_rules_is_bounded() -> None:
+    detector = TurnDetector(None, RATE)
+    minute = silence(60_000, RATE)
+    for _ in range(8):
+        detector.feed(minute)
+    assert len(detector.commit()) == 5 * len(minute)
+
+
+async def test_rules_may_come_and_go_in_mid_call() -> None:
+    detector = TurnDetector(None, RATE)
+    stream = await conversation(RATE)
+    detector.feed(stream)
+    detector.follow(rules())
+    detector.clear()
+    started, ended = detector.feed(stream)
+    assert isinstance(started, SpeechStarted)
+    assert isinstance(ended, SpeechEnded)
+    first_sound_ms, _ = audible_ms(stream, RATE)
+    shift_ms = length_ms(stream, RATE)
+    assert abs(started.at_ms - shift_ms - first_sound_ms) <= START_WINDOWS * WINDOW_MS
+    detector.follow(None)
+    assert detector.feed(stream) == []
+    assert not detector.speaking
+
+
+async def test_other_rules_hold_from_the_next_frame_on() -> None:
+    detector = TurnDetector(rules(TurnSettings(silence_duration_ms=5000)), RATE)
+    stream = await conversation(RATE)
+    [started] = detector.feed(stream)
+    assert isinstance(started, SpeechStarted)
+    detector.follow(rules(TurnSettings(silence_duration_ms=500)))
+    [ended] = detector.feed(silence(40, RATE))
+    assert isinstance(ended, SpeechEnded)

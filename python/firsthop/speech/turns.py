@@ -1,12 +1,14 @@
 """Turns: where the caller's speech begins and ends. No clock, no I/O: sound in, events out.
 
-The fields are those of the Realtime contract's ``server_vad``. Time is the sound's own: a
-millisecond is 1/1000 s of audio received.
+The rules are those of the Realtime contract's ``server_vad``, and may change in mid-call; without
+rules the caller's client says itself where a turn ends. Time is the sound's own: a millisecond is
+1/1000 s of audio received.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,7 +16,6 @@ import numpy.typing as npt
 import soxr
 
 from firsthop.call import SpeechEnded, SpeechStarted
-from firsthop.config import TurnSettings
 from firsthop.speech.activity import CONTEXT, RATE, WINDOW, Samples, VoiceActivity
 
 _WINDOW_MS: Final = WINDOW * 1000 // RATE
@@ -22,13 +23,32 @@ _WINDOW_MS: Final = WINDOW * 1000 // RATE
 _HYSTERESIS: Final = 0.15
 #: A turn that lasts longer is ended: nobody waits for ever, and memory is bounded.
 _MAX_TURN_MS: Final = 60_000
+#: What is kept while only a client can end the turn. The oldest sound goes first.
+_MAX_KEPT_MS: Final = 300_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRules:
+    """When a turn begins and ends."""
+
+    threshold: float
+    """Speech probability from which a window counts as speech, 0 to 1."""
+    prefix_padding_ms: int
+    """Audio from before the start that belongs to the turn."""
+    silence_ms: int
+    """Silence that ends a turn."""
 
 
 class TurnDetector:
-    """Follows one caller's speech."""
+    """Follows one caller's speech.
 
-    def __init__(self, settings: TurnSettings, sample_rate: int) -> None:
-        self._settings = settings
+    Args:
+        rules: When turns begin and end; None if nothing but `commit` ends one.
+        sample_rate: Of the caller's PCM, in Hz.
+    """
+
+    def __init__(self, rules: TurnRules | None, sample_rate: int) -> None:
+        self._rules = rules
         self._rate = sample_rate
         self._activity = VoiceActivity()
         # To the model's rate; `None` when it is that already.
@@ -40,7 +60,8 @@ class TurnDetector:
         #: What is not judged yet, less than a window; and the latest sound, judged or not.
         self._heard = np.empty(0, dtype=np.int16)
         self._recent = np.zeros(CONTEXT + WINDOW, dtype=np.int16)
-        self._windows = 0
+        #: Sound that was judged, in samples at the model's rate.
+        self._judged = 0
         self._silence_ms = 0
         self._started_ms: int | None = None
         #: The caller's PCM, as received: the padding before a turn, or the turn so far.
@@ -52,6 +73,31 @@ class TurnDetector:
         """Whether the caller's turn has begun and not ended."""
         return self._started_ms is not None
 
+    @property
+    def kept_ms(self) -> int:
+        """How much sound `commit` would return, in milliseconds."""
+        return self._kept_bytes * 500 // self._rate
+
+    def follow(self, rules: TurnRules | None) -> None:
+        """Go by other rules from now on. A turn that has begun goes on under them."""
+        if rules is None:
+            self._started_ms = None
+            self._judged += len(self._heard)
+            self._heard = self._heard[:0]
+        self._rules = rules
+
+    def commit(self) -> bytes:
+        """End the turn now; return all that was kept of it, PCM16LE, mono."""
+        turn = b"".join(self._kept)
+        self.clear()
+        return turn
+
+    def clear(self) -> None:
+        """Forget what was kept of the turn."""
+        self._started_ms = None
+        self._kept.clear()
+        self._kept_bytes = 0
+
     def feed(self, pcm: bytes, *, alert: bool = False) -> list[SpeechStarted | SpeechEnded]:
         """Take the next PCM16LE of the caller; return what it changes.
 
@@ -60,7 +106,11 @@ class TurnDetector:
             alert: Look for the start of speech in what does not fill a window yet. Finds it about
                 17 ms earlier, for one more run of the model; worth it while an agent speaks.
         """
-        self._keep(pcm)
+        rules = self._rules
+        self._keep(pcm, rules)
+        if rules is None:
+            self._judged += len(pcm) // 2 * RATE // self._rate
+            return []
         heard = np.frombuffer(pcm, dtype="<i2")
         if self._resampler is not None:
             heard = self._resampler.resample_chunk(heard)
@@ -69,21 +119,20 @@ class TurnDetector:
         events: list[SpeechStarted | SpeechEnded] = []
         while len(self._heard) >= WINDOW:
             window, self._heard = self._heard[:WINDOW], self._heard[WINDOW:]
-            event = self._judge(self._activity.probability(_normalised(window)))
+            event = self._judge(self._activity.probability(_normalised(window)), rules)
             if event is not None:
                 events.append(event)
         if alert and not self.speaking:
             likely = self._activity.glance(_normalised(self._recent))
-            if likely >= self._settings.threshold:
-                ahead_ms = len(self._heard) * 1000 // RATE
-                events.append(self._start(self._windows * _WINDOW_MS + ahead_ms))
+            if likely >= rules.threshold:
+                events.append(self._start(_ms(self._judged + len(self._heard))))
         return events
 
-    def _judge(self, probability: float) -> SpeechStarted | SpeechEnded | None:
+    def _judge(self, probability: float, rules: TurnRules) -> SpeechStarted | SpeechEnded | None:
         """Judge one window."""
-        self._windows += 1
-        now_ms = self._windows * _WINDOW_MS
-        threshold = self._settings.threshold
+        self._judged += WINDOW
+        now_ms = _ms(self._judged)
+        threshold = rules.threshold
         if self._started_ms is None:
             # One window decides. Waiting for a second would keep the agent talking over the
             # caller for 30 ms more, every time, against a cough now and then.
@@ -94,14 +143,10 @@ class TurnDetector:
             self._silence_ms = 0
         else:
             self._silence_ms += _WINDOW_MS
-        over = self._silence_ms >= self._settings.silence_duration_ms
+        over = self._silence_ms >= rules.silence_ms
         if not over and now_ms - self._started_ms < _MAX_TURN_MS:
             return None
-        self._started_ms = None
-        turn = b"".join(self._kept)
-        self._kept.clear()
-        self._kept_bytes = 0
-        return SpeechEnded(at_ms=now_ms - self._silence_ms, audio=turn)
+        return SpeechEnded(at_ms=now_ms - self._silence_ms, audio=self.commit())
 
     def _start(self, now_ms: int) -> SpeechStarted:
         """Begin a turn with the window that ends now."""
@@ -109,15 +154,20 @@ class TurnDetector:
         self._started_ms = max(0, now_ms - _WINDOW_MS)
         return SpeechStarted(at_ms=self._started_ms)
 
-    def _keep(self, pcm: bytes) -> None:
+    def _keep(self, pcm: bytes, rules: TurnRules | None) -> None:
         """Keep the turn, and before it the padding and what the decision to start took."""
         self._kept.append(pcm)
         self._kept_bytes += len(pcm)
-        if self._started_ms is None:
-            padding_ms = self._settings.prefix_padding_ms + 2 * _WINDOW_MS
-            padding = padding_ms * self._rate * 2 // 1000
-            while self._kept_bytes - len(self._kept[0]) >= padding:
-                self._kept_bytes -= len(self._kept.popleft())
+        if self._started_ms is not None:
+            return
+        most_ms = _MAX_KEPT_MS if rules is None else rules.prefix_padding_ms + 2 * _WINDOW_MS
+        most = most_ms * self._rate * 2 // 1000
+        while self._kept_bytes - len(self._kept[0]) >= most:
+            self._kept_bytes -= len(self._kept.popleft())
+
+
+def _ms(samples: int) -> int:
+    return samples * 1000 // RATE
 
 
 def _normalised(samples: npt.NDArray[np.int16]) -> Samples:

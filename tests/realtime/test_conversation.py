@@ -1,0 +1,151 @@
+"""The item cache, fed by events from inside and outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firsthop.realtime.conversation import MAX_BYTES, MAX_ITEMS, Conversation
+from firsthop.realtime.events import as_json
+from realtime.test_events import JSON
+
+
+def item(item_id: str, **fields: object) -> dict[str, Any]:
+    """A user's message."""
+    return {"id": item_id, "type": "message", "role": "user", "content": [], **fields}
+
+
+def added(item: object, kind: str = "conversation.item.added") -> dict[str, Any]:
+    """The event that tells of an item."""
+    return {"type": kind, "item": item}
+
+
+def ids(conversation: Conversation) -> list[str]:
+    """The ids of all items."""
+    return [str(item["id"]) for item in conversation]
+
+
+def test_items_are_followed_from_whichever_event_tells_of_them() -> None:
+    conversation = Conversation()
+    assert conversation.last is None
+    kinds = ("item.added", "item.created", "item.done")
+    for number, kind in enumerate(kinds):
+        conversation.observe(added(item(f"item {number}"), f"conversation.{kind}"))
+    for number, kind in enumerate(("added", "done"), start=3):
+        conversation.observe(added(item(f"item {number}"), f"response.output_item.{kind}"))
+    assert ids(conversation) == [f"item {number}" for number in range(5)]
+    assert conversation.last == "item 4"
+    conversation.observe(added(item("item 1", status="completed")))
+    assert conversation.last == "item 4", "it is not new"
+    assert (conversation.item("item 1") or {})["status"] == "completed"
+
+
+def test_sound_is_not_kept() -> None:
+    conversation = Conversation()
+    content = [{"type": "input_audio", "audio": "x" * 1000, "transcript": None}, "nonsense"]
+    conversation.observe(added(item("a", content=content)))
+    assert (conversation.item("a") or {})["content"] == [
+        {"type": "input_audio", "transcript": None}
+    ]
+
+
+def test_a_transcript_stays_when_the_item_is_told_again_without_it() -> None:
+    conversation = Conversation()
+    part = {"type": "input_audio", "transcript": None}
+    conversation.observe(added(item("a", content=[part])))
+    completed = "conversation.item.input_audio_transcription.completed"
+    conversation.observe(
+        {"type": completed, "item_id": "a", "content_index": 0, "transcript": "Hi."}
+    )
+    conversation.observe(added(item("a", content=[part]), "conversation.item.done"))
+    assert (conversation.item("a") or {})["content"][0]["transcript"] == "Hi."
+
+
+def test_what_was_not_heard_is_cut() -> None:
+    conversation = Conversation()
+    part = {"type": "output_audio", "transcript": "One two."}
+    conversation.observe(added(item("a", status="completed", content=[part])))
+    conversation.cut("a", None)
+    assert (conversation.item("a") or {})["status"] == "incomplete"
+    conversation.cut("a", "One")
+    assert (conversation.item("a") or {})["content"] == [part | {"transcript": "One"}]
+    conversation.cut("none", "One")
+
+
+def test_the_last_item_is_the_one_before_when_it_is_deleted() -> None:
+    conversation = Conversation()
+    for name in "abc":
+        conversation.observe(added(item(name)))
+    conversation.observe({"type": "conversation.item.deleted", "item_id": "c"})
+    assert conversation.last == "b"
+    conversation.observe({"type": "conversation.item.deleted", "item_id": "c"})
+    assert ids(conversation) == ["a", "b"]
+
+
+def test_items_are_moved() -> None:
+    conversation = Conversation()
+    for name in "abcd":
+        conversation.observe(added(item(name)))
+    conversation.place("d", after=None)
+    assert (ids(conversation), conversation.last) == (["d", "a", "b", "c"], "c")
+    conversation.place("d", after="a")
+    assert ids(conversation) == ["a", "d", "b", "c"]
+    conversation.place("d", after="none")
+    conversation.place("none", after=None)
+    conversation.place("d", after="d")
+    assert ids(conversation) == ["a", "d", "b", "c"]
+
+
+def test_only_so_many_items_are_kept_and_the_oldest_go() -> None:
+    conversation = Conversation()
+    for number in range(MAX_ITEMS + 10):
+        conversation.observe(added(item(str(number))))
+    assert len(conversation) == MAX_ITEMS
+    assert ids(conversation)[0] == "10"
+    assert conversation.item("9") is None
+
+
+def test_only_so_much_is_kept_and_the_account_is_right() -> None:
+    conversation = Conversation()
+    for number in range(30):
+        conversation.observe(added(item(str(number), filling="x" * (MAX_BYTES // 10))))
+        kept = sum(len(as_json(item)) for item in conversation)
+        assert conversation._bytes == kept <= MAX_BYTES
+    assert ids(conversation)[-1] == "29"
+    conversation.observe(added(item("huge", filling="x" * MAX_BYTES)))
+    assert conversation.item("huge") is None
+    for name in ids(conversation):
+        conversation.observe({"type": "conversation.item.deleted", "item_id": name})
+    assert (len(conversation), conversation._bytes, conversation.last) == (0, 0, None)
+
+
+KINDS = st.sampled_from(
+    [
+        "conversation.item.added",
+        "conversation.item.done",
+        "conversation.item.deleted",
+        "conversation.item.input_audio_transcription.completed",
+        "response.output_item.added",
+    ]
+)
+ITEMS = st.fixed_dictionaries({}, optional={"id": JSON | st.sampled_from("ab"), "content": JSON})
+OUTSIDE = st.fixed_dictionaries(
+    {"type": KINDS},
+    optional={
+        "item": JSON | ITEMS,
+        "item_id": JSON | st.sampled_from("ab"),
+        "content_index": JSON | st.integers(-1, 2),
+        "transcript": JSON,
+    },
+)
+
+
+@given(st.lists(OUTSIDE, max_size=10))
+def test_whatever_comes_from_outside_does_no_harm(events: list[dict[str, Any]]) -> None:
+    conversation = Conversation()
+    for event in events:
+        conversation.observe(event)
+        assert conversation.last is None or conversation.item(conversation.last) is not None
+        assert conversation._bytes == sum(len(as_json(item)) for item in conversation)
