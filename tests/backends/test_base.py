@@ -8,15 +8,16 @@ from firsthop import backends
 from firsthop.backends.base import Backend
 from firsthop.backends.echo import EchoBackend
 from firsthop.backends.local import LocalBackend
+from firsthop.config import Settings
 from firsthop.errors import ConfigError
 
 
 @pytest.mark.parametrize(("name", "kind"), [("local", LocalBackend), ("echo", EchoBackend)])
 def test_built_in_backends_are_found_by_name(name: str, kind: type) -> None:
-    backend: Backend = backends.load(name)
+    backend: Backend = backends.load(Settings(backend=name))
     assert isinstance(backend, kind)
 
 
 def test_another_name_is_a_module_and_a_function() -> None:
     with pytest.raises(ConfigError, match="no_such_module"):
-        backends.load("no_such_module:agent")
+        backends.load(Settings(backend="no_such_module:agent"))

@@ -9,9 +9,10 @@ import pytest
 
 from doubles import Line
 from firsthop.backends.local import GREETING, PREAMBLES, LocalBackend
-from firsthop.call import SpeechEnded, SpeechStarted
+from firsthop.call import Message, SpeechEnded, SpeechStarted
 from firsthop.errors import BackendError
 from firsthop.speech import espeak
+from transceiver.conversation import until
 
 TURN = b"\x01\x02" * 16_000
 
@@ -36,6 +37,40 @@ async def test_it_does_not_answer_a_cough() -> None:
     serving = asyncio.create_task(LocalBackend().serve(call))
     first = await espeak.default_voice().speak(PREAMBLES[0], 16_000)
     await call.until("play", 1, first + TURN, True)
+    call.end()
+    await serving
+
+
+def wrote(*texts: str) -> dict[str, object]:
+    """A user's item."""
+    content = [{"type": "input_text", "text": text} for text in texts]
+    return {"id": "a", "type": "message", "role": "user", "content": content}
+
+
+async def test_it_answers_what_was_written() -> None:
+    call, voice = Line(), espeak.default_voice()
+    call.remembered["b"] = {"type": "message", "role": "assistant", "content": []}
+    request = Message({"type": "response.create"})
+    call.deliver(request)
+    serving = asyncio.create_task(LocalBackend().serve(call))
+    await call.until("play", 0, await voice.speak(GREETING, 16_000), True)
+    await until(lambda: call.handled)
+    call.remembered["a"] = wrote("Good", "morning.")
+    call.deliver(Message({"type": "conversation.item.create", "item": wrote("No.")}), request)
+    speech = await voice.speak("You wrote: Good morning.", 16_000)
+    await call.until("play", 1, speech, True)
+    call.remembered["a"] = {"role": "user", "content": [{"type": "input_audio"}]}
+    call.deliver(request, Message({"type": "weather.ask"}))
+    call.end()
+    await serving
+    assert len(call.notes) == 2, "only what was written, and only once"
+
+
+async def test_a_turn_that_nobody_heard_begin_is_as_long_as_its_sound() -> None:
+    call, voice = Line(), espeak.default_voice()
+    call.deliver(SpeechEnded(at_ms=60_000, audio=TURN[:100]), SpeechEnded(at_ms=61_000, audio=TURN))
+    serving = asyncio.create_task(LocalBackend().serve(call))
+    await call.until("play", 1, await voice.speak(PREAMBLES[0], 16_000) + TURN, True)
     call.end()
     await serving
 

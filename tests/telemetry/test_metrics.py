@@ -123,6 +123,8 @@ def test_names_and_labels_are_a_closed_set() -> None:
     metrics.watch_workers(lambda: [RELAY])
     metrics.calls_ended.labels("hung_up").inc()
     metrics.offers_refused.labels("invalid_offer").inc()
+    metrics.backend_connections.labels("opened").inc()
+    metrics.backend_disconnections.labels("lost").inc()
     metrics.flow_cache_lookups.labels("hit").inc()
     for name, labels in samples(metrics):
         assert re.fullmatch(r"firsthop_(relay|transceiver|signaling)_[a-z_]+", name)

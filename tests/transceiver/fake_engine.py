@@ -21,6 +21,8 @@ class FakeEngine:
         self.notes: list[Note] = []
         """Every command taken, in order; of texts, `texts` has the content."""
         self.texts: list[dict[str, Any]] = []
+        self.accepted: list[dict[str, int]] = []
+        """How the sound of each session was wanted."""
         self.overloads = 0
         """How many of the next commands it does not take."""
         self.stopped = False
@@ -52,6 +54,7 @@ class FakeEngine:
         if self.refusal is not None:
             raise self.refusal
         self._sessions += 1
+        self.accepted.append(audio)
         return self._sessions, f"answer to {offer}"
 
     def play(self, session: int, utterance: int, pcm: bytes, *, complete: bool) -> None:

@@ -47,8 +47,8 @@ async def test_each_event_goes_to_the_session_it_is_for(
     loop: EngineLoop, engine: FakeEngine
 ) -> None:
     one, other = Inbox(), Inbox()
-    assert loop.accept("offer", one) == (1, "answer to offer")
-    loop.accept("offer", other)
+    assert loop.accept("offer", one, 16_000) == (1, "answer to offer")
+    loop.accept("offer", other, 16_000)
     engine.report(Event.Connected(2), Event.Message(1, "hi"), Event.Connected(99))
     assert isinstance(await other.events.get(), Event.Connected)
     assert isinstance(await one.events.get(), Event.Message)
@@ -58,8 +58,8 @@ async def test_each_event_goes_to_the_session_it_is_for(
 
 async def test_a_closed_session_hears_nothing_more(loop: EngineLoop, engine: FakeEngine) -> None:
     inbox, witness = Inbox(), Inbox()
-    loop.accept("offer", inbox)
-    loop.accept("offer", witness)
+    loop.accept("offer", inbox, 16_000)
+    loop.accept("offer", witness, 16_000)
     engine.report(Event.Closed(1, "hung_up"), Event.Connected(1), Event.Connected(2))
     await witness.events.get()
     assert isinstance(inbox.events.get_nowait(), Event.Closed)
@@ -73,8 +73,8 @@ async def test_a_session_that_fails_is_closed_and_the_others_go_on(
         raise ZeroDivisionError
 
     witness = Inbox()
-    loop.accept("offer", failing)
-    loop.accept("offer", witness)
+    loop.accept("offer", failing, 16_000)
+    loop.accept("offer", witness, 16_000)
     engine.report(Event.Connected(1), Event.Closed(1, "hung_up"), Event.Connected(2))
     assert isinstance(await witness.events.get(), Event.Connected)
     assert engine.notes == [("close", 1)], "a session that is closed is not closed again"
@@ -87,8 +87,8 @@ async def test_a_failing_session_is_closed_when_the_engine_keeps_up_again(
         raise ZeroDivisionError
 
     witness = Inbox()
-    loop.accept("offer", failing)
-    loop.accept("offer", witness)
+    loop.accept("offer", failing, 16_000)
+    loop.accept("offer", witness, 16_000)
     engine.overloads = 1
     engine.report(Event.Connected(1), Event.Message(1, "hi"), Event.Connected(2))
     await witness.events.get()
@@ -99,7 +99,7 @@ async def test_stopping_tells_every_session_that_it_is_closed(
     loop: EngineLoop, engine: FakeEngine
 ) -> None:
     inbox = Inbox()
-    loop.accept("offer", inbox)
+    loop.accept("offer", inbox, 16_000)
     loop.stop()
     loop.stop()
     closed = inbox.events.get_nowait()
@@ -116,7 +116,7 @@ async def test_an_offer_that_is_refused_leaves_no_handler(
     inbox = Inbox()
     engine.refusal = OfferError("no audio", 3)
     with pytest.raises(OfferError, match="line 3"):
-        loop.accept("offer", inbox)
+        loop.accept("offer", inbox, 16_000)
     loop.stop()
     assert inbox.events.empty()
 
@@ -125,7 +125,7 @@ async def test_an_engine_that_does_not_run_says_so() -> None:
     loop = EngineLoop(Settings(keys={0: KEY}))
     assert not loop.running
     with pytest.raises(RuntimeError, match="not running"):
-        loop.accept("offer", Inbox())
+        loop.accept("offer", Inbox(), 16_000)
     loop.stop()
 
 

@@ -3,97 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from firsthop._native import Event
-from firsthop.backends.function import FunctionBackend
-from firsthop.call import AudioFrame, Call, CallEvent, Message, Played, SpeechEnded, SpeechStarted
+from firsthop.call import AudioFrame, Call, Message, Played, SpeechEnded, SpeechStarted
 from firsthop.config import Settings, TurnSettings
 from firsthop.errors import SessionClosed
-from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver import session as module
-from firsthop.transceiver.session import LiveCall
 from speech.sentence import silence, spoken
-from transceiver.fake_engine import FakeEngine
-
-RATE = 16_000
-FRAME = bytes(2 * RATE // 50)
-
-
-class Conversation:
-    """One call, from both sides."""
-
-    def __init__(
-        self, agent: Callable[[Call], Awaitable[None]], settings: Settings | None = None
-    ) -> None:
-        self.engine = FakeEngine()
-        self.metrics = Metrics()
-        self.ended: list[LiveCall] = []
-        self.over = asyncio.Event()
-        self.call = LiveCall(
-            "rtc_test",
-            settings or Settings(),
-            FunctionBackend(agent),
-            self.metrics,
-            self._forget,
-        )
-        self.call.connect(self.engine.native, 1)
-        self._position = 0
-
-    def _forget(self, call: LiveCall) -> None:
-        self.ended.append(call)
-        self.over.set()
-
-    def report(self, *events: Event) -> None:
-        """Have the engine report something."""
-        for event in events:
-            self.call.handle(event)
-
-    def connect(self) -> None:
-        """Have the client connect and open its channel."""
-        self.report(Event.Connected(1), Event.ChannelOpen(1, "oai-events"))
-
-    def close(self, reason: str = "client_closed") -> None:
-        """Have the client hang up."""
-        self.report(Event.Closed(1, reason))
-
-    def hear(self, pcm: bytes) -> None:
-        """Have the client say something."""
-        for begin in range(0, len(pcm) - len(FRAME) + 1, len(FRAME)):
-            frame = pcm[begin : begin + len(FRAME)]
-            self.report(Event.Audio(1, self._position, frame))
-            self._position += len(frame) // 2
-
-    def told(self) -> list[str]:
-        """Return the types of all events sent to the client."""
-        return [event["type"] for event in self.engine.texts]
-
-    def count(self, name: str, **labels: str) -> float:
-        """Return a metric."""
-        text = self.metrics.render().decode()
-        samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
-        return next(s.value for s in samples if (s.name, s.labels) == (name, labels))
-
-
-async def idle(call: Call) -> None:
-    """Listen until the call ends."""
-    async for _ in call:
-        pass
-
-
-class Listener:
-    """An agent that notes what it hears."""
-
-    def __init__(self) -> None:
-        self.heard: list[CallEvent] = []
-
-    async def __call__(self, call: Call) -> None:
-        async for event in call:
-            self.heard.append(event)
+from transceiver.conversation import FRAME, RATE, Conversation, Listener, idle
 
 
 async def test_agent_starts_when_the_client_connects_and_ends_with_the_call() -> None:
@@ -310,8 +229,7 @@ async def test_what_the_agent_says_is_told_to_the_client() -> None:
     conversation.connect()
     conversation.call.say(FRAME, text="Hello.")
     conversation.report(Event.PlayoutStarted(1, 0), Event.PlayoutEnded(1, 0, 20, False))
-    done: dict[str, Any] = conversation.engine.texts[-2]
-    assert done["type"] == "response.done"
+    [done] = conversation.all("response.done")
     assert done["response"]["output"][0]["content"][0]["transcript"] == "Hello."
     conversation.close()
     await conversation.over.wait()

@@ -6,87 +6,25 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from firsthop.backends.echo import EchoBackend
-from firsthop.config import Settings, SignalingSettings, TransceiverSettings
-from firsthop.errors import OfferError, OverloadedError, UnknownCallError
+from firsthop.config import Settings, TransceiverSettings
+from firsthop.errors import OfferError, OverloadedError
 from firsthop.telemetry.metrics import Metrics
-from firsthop.transceiver.calls import Calls
 from firsthop.transceiver.service import TransceiverService
 from firsthop.transceiver.signaling.http import MAX_BODY_BYTES
+from transceiver.edge import CALLS, OFFER, Edge, client_of, refusal
 
-OFFER = "v=0\r\ns=an offer\r\n"
-CALLS = "/v1/realtime/calls"
 ORIGIN = "https://app.example"
-
-
-class FakeCalls:
-    """Answers every offer, unless it has a refusal."""
-
-    def __init__(self) -> None:
-        self.offers: list[str] = []
-        self.hung_up: list[str] = []
-        self.refusal: Exception | None = None
-
-    def __len__(self) -> int:
-        return len(self.offers)
-
-    def open(self, offer: str) -> tuple[str, str]:
-        """Take note of the offer."""
-        if self.refusal is not None:
-            raise self.refusal
-        self.offers.append(offer)
-        return "rtc_42", "v=0\r\ns=an answer\r\n"
-
-    def hang_up(self, call_id: str) -> None:
-        """Take note of the call."""
-        if call_id != "rtc_42":
-            raise UnknownCallError(call_id)
-        self.hung_up.append(call_id)
-
-
-class Edge:
-    """The application, and a client of it."""
-
-    def __init__(self, **signaling: Any) -> None:
-        settings = Settings(signaling=SignalingSettings(**signaling))
-        service = TransceiverService(settings, Metrics(), EchoBackend())
-        self.calls = FakeCalls()
-        service.calls = cast(Calls, self.calls)
-        self.client = client_of(service)
-
-    async def post(self, body: Any, content_type: str | None, url: str = CALLS) -> httpx.Response:
-        """Post a body as it is."""
-        headers = {} if content_type is None else {"Content-Type": content_type}
-        return await self.client.post(url, content=body, headers=headers)
-
-
-def client_of(service: TransceiverService) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(service.app(), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://edge.example")
 
 
 @pytest.fixture
 def edge() -> Edge:
     return Edge()
-
-
-def refusal(response: httpx.Response, status: int) -> dict[str, Any]:
-    """Return the error of a refusal, which has the Realtime API's form."""
-    assert response.status_code == status
-    assert response.headers["content-type"] == "application/json"
-    assert list(response.json()) == ["error"]
-    error: dict[str, Any] = response.json()["error"]
-    assert error.keys() == {"message", "type", "code", "param"}
-    assert error["message"]
-    assert error["type"] == ("server_error" if status >= 500 else "invalid_request_error")
-    return error
 
 
 def multipart(*parts: tuple[str, str, str | None]) -> bytes:
@@ -255,7 +193,8 @@ async def test_a_body_that_grows_too_large_gets_413(
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_body_of_just_the_largest_size_is_read(edge: Edge, streamed: bool) -> None:
-    body = chunks(MAX_BODY_BYTES) if streamed else b"x" * MAX_BODY_BYTES
+    begin = OFFER.encode()
+    body = chunks(MAX_BODY_BYTES, begin) if streamed else begin.ljust(MAX_BODY_BYTES)
     assert (await edge.post(body, "application/sdp")).status_code == 201
 
 
@@ -341,16 +280,16 @@ async def test_a_page_of_another_origin_may_not_call() -> None:
     edge = Edge(allowed_origins=[ORIGIN])
     preflight = {**PREFLIGHT, "Origin": "https://other.example"}
     response = await edge.client.options(CALLS, headers=preflight)
-    assert response.status_code == 400
+    assert refusal(response, 403)["code"] == "origin_not_allowed"
     assert "access-control-allow-origin" not in response.headers
 
 
 async def test_without_allowed_origins_no_page_elsewhere_may_call(edge: Edge) -> None:
     preflight = await edge.client.options(CALLS, headers=PREFLIGHT)
-    assert preflight.status_code == 405
     headers = {"Origin": ORIGIN, "Content-Type": "application/sdp"}
     response = await edge.client.post(CALLS, content=OFFER, headers=headers)
     for answer in (preflight, response):
+        assert refusal(answer, 403)["code"] == "origin_not_allowed"
         assert [name for name in answer.headers if name.startswith("access-control")] == []
 
 

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from firsthop.call import Call
 
 
-class Backend(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What a backend wants of its calls."""
+
+    realtime: bool = False
+    """It is a Realtime server itself: it announces its own items and responses with `Call.send`,
+    and is given the client's events as they are."""
+    detects_turns: bool = False
+    """It decides itself where the caller's turns begin and end."""
+    early: bool = False
+    """It serves a call from the answer on, while ICE and DTLS still run. Others are called when
+    sound flows, so that a caller who never comes costs nothing."""
+    sample_rate: int | None = None
+    """Of the PCM of its calls, in Hz; None: the setting `audio.sample_rate`."""
+
+
+class Backend(ABC):
     """Answers calls."""
 
-    async def prepare(self) -> None:
+    #: What it wants of its calls.
+    traits: Traits = Traits()
+
+    async def prepare(self) -> None:  # noqa: B027 (most need nothing)
         """Get ready before the first call: check what is needed, load what is slow.
 
         Raises:
             FirsthopError: Calls could not be answered; the transceiver does not start.
         """
 
+    @abstractmethod
     async def serve(self, call: Call) -> None:
         """Serve one call until it ends; the call is hung up when this returns or raises.
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from firsthop.backends.base import Backend
 from firsthop.call import AudioFrame, Call
 
 
-class EchoBackend:
+class EchoBackend(Backend):
     """A mirror."""
-
-    async def prepare(self) -> None:
-        """Need nothing."""
 
     async def serve(self, call: Call) -> None:
         """Say every frame as it comes."""

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from firsthop.backends.base import Backend
 from firsthop.call import Call
 from firsthop.errors import ConfigError
 
 Agent = Callable[[Call], Awaitable[None]]
 
 
-class FunctionBackend:
+class FunctionBackend(Backend):
     """Serves calls with a coroutine function."""
 
     def __init__(self, agent: Agent) -> None:
@@ -42,9 +43,6 @@ class FunctionBackend:
                 f"{name!r}: {module_name} has no 'async def {function_name}(call)'",
             )
         return cls(agent)
-
-    async def prepare(self) -> None:
-        """Need nothing."""
 
     async def serve(self, call: Call) -> None:
         """Let the function serve the call."""

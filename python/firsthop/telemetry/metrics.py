@@ -114,6 +114,23 @@ class Metrics:
             ["code"],
             registry=self._registry,
         )
+        self.access_refused = Counter(
+            "firsthop_signaling_access_refused",
+            "Requests that were refused for who asked or from where, by error code",
+            ["code"],
+            registry=self._registry,
+        )
+        self.forwarded = Counter(
+            "firsthop_signaling_forwarded",
+            "Hang-ups and sidebands forwarded to the call's owner, by result",
+            ["result"],
+            registry=self._registry,
+        )
+        self.slow_sockets = Counter(
+            "firsthop_signaling_slow_sockets",
+            "WebSockets closed because their clients did not keep up",
+            registry=self._registry,
+        )
         self.setup_seconds = Histogram(
             "firsthop_transceiver_setup_seconds",
             "From the answer to ICE and DTLS being done",
@@ -126,6 +143,35 @@ class Metrics:
             registry=self._registry,
         )
 
+        self.backend_connections = Counter(
+            "firsthop_transceiver_backend_connections",
+            "Connections to the Realtime backend that were tried, by result",
+            ["result"],
+            registry=self._registry,
+        )
+        self.backend_disconnections = Counter(
+            "firsthop_transceiver_backend_disconnections",
+            "Connections to the Realtime backend that ended during a call, by reason",
+            ["reason"],
+            registry=self._registry,
+        )
+        self.backend_reconnections = Counter(
+            "firsthop_transceiver_backend_reconnections",
+            "Connections to the Realtime backend that took the place of one lost during a call",
+            registry=self._registry,
+        )
+        self.backend_garbage = Counter(
+            "firsthop_transceiver_backend_garbage",
+            "Events of the Realtime backend that made no sense",
+            registry=self._registry,
+        )
+
+        self.events_refused = Counter(
+            "firsthop_transceiver_events_refused",
+            "Events of clients that were refused, by error code",
+            ["code"],
+            registry=self._registry,
+        )
         self.flow_cache_lookups = Counter(
             "firsthop_relay_flow_cache_lookups",
             "Flows that the flow cache was asked for, by result",

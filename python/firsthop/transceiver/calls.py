@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 
+from firsthop._native import Event
 from firsthop.backends.base import Backend
 from firsthop.config import Settings
-from firsthop.errors import SignalingError, UnknownCallError
+from firsthop.errors import EventError, OverloadedError, SignalingError, UnknownCallError
 from firsthop.telemetry.metrics import Metrics
+from firsthop.transceiver.callid import CallIds
+from firsthop.transceiver.ends import End
 from firsthop.transceiver.engine import EngineLoop
+from firsthop.transceiver.line import EngineLine, SocketLine
 from firsthop.transceiver.session import LiveCall
+from firsthop.transceiver.terms import Terms
 
 
 class Calls:
-    """The calls that this transceiver owns.
+    """The calls that this transceiver owns: what signaling protocols are given.
 
-    This is what signaling protocols are given: `open` and `hang_up` are all they need.
+    Args:
+        settings: All settings.
+        engine: Where WebRTC sessions live.
+        backend: Who answers.
+        metrics: What calls count into.
+        ids: Makes the calls' ids.
     """
 
     def __init__(
-        self, settings: Settings, engine: EngineLoop, backend: Backend, metrics: Metrics
+        self,
+        settings: Settings,
+        engine: EngineLoop,
+        backend: Backend,
+        metrics: Metrics,
+        ids: CallIds,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._backend = backend
         self._metrics = metrics
+        self._ids = ids
         self._calls: dict[str, LiveCall] = {}
         self._none = asyncio.Event()
         self._none.set()
@@ -33,7 +48,7 @@ class Calls:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def open(self, offer: str) -> tuple[str, str]:
+    def open(self, offer: str, terms: Terms | None = None) -> tuple[str, str]:
         """Answer an SDP offer.
 
         Returns:
@@ -42,23 +57,61 @@ class Calls:
         Raises:
             OfferError: The offer is wrong.
             OverloadedError: There is no room.
+            SignalingError: The session in `terms` makes no sense.
         """
-        call = LiveCall(
-            f"rtc_{secrets.token_hex(16)}",
-            self._settings,
-            self._backend,
-            self._metrics,
-            self._forget,
-        )
         try:
-            session, answer = self._engine.accept(offer, call.handle)
+            call = self._make(terms)
+            session, answer = self._engine.accept(offer, call.handle, call.sample_rate)
         except SignalingError as error:
             self._metrics.offers_refused.labels(error.code).inc()
             raise
-        call.connect(self._engine.engine, session)
-        self._calls[call.id] = call
-        self._none.clear()
+        self._keep(call)
+        call.connect(EngineLine(self._engine.engine, session))
         return call.id, answer
+
+    def open_socket(self, end: End, terms: Terms | None = None) -> str:
+        """Take a call whose sound travels in events, and return its id.
+
+        Args:
+            end: The caller's end; it is greeted with ``session.created``.
+            terms: What the call is placed with.
+
+        Raises:
+            OverloadedError: There is no room.
+            SignalingError: The session in `terms` makes no sense.
+        """
+        if len(self._calls) >= self._settings.transceiver.max_sessions:
+            raise OverloadedError("all sessions of this transceiver are taken")
+        terms = terms or Terms()
+        call = self._make(terms)
+        self._keep(call)
+        call.connect(SocketLine(call.sample_rate, call.handle))
+        call.join(end, terms.client_events, caller=True)
+        call.handle(Event.Connected(0))
+        return call.id
+
+    def owns(self, call_id: str) -> bool:
+        """Whether there is such a call here."""
+        call = self._calls.get(call_id)
+        return call is not None and call.ended is None
+
+    def attach(self, call_id: str, end: End) -> None:
+        """Let an end join a call; it may send anything.
+
+        Raises:
+            UnknownCallError: There is no such call.
+        """
+        self._find(call_id).join(end)
+
+    def receive(self, call_id: str, end: End, text: str) -> None:
+        """Take one event from an end; nothing happens if the call is over."""
+        if (call := self._calls.get(call_id)) is not None:
+            call.receive(end, text)
+
+    def detach(self, call_id: str, end: End) -> None:
+        """Let an end go. A call whose caller came by it ends."""
+        if (call := self._calls.get(call_id)) is not None:
+            call.leave(end)
 
     def hang_up(self, call_id: str) -> None:
         """End a call.
@@ -66,10 +119,7 @@ class Calls:
         Raises:
             UnknownCallError: There is no such call.
         """
-        call = self._calls.get(call_id)
-        if call is None or call.ended is not None:
-            raise UnknownCallError(call_id)
-        call.hang_up()
+        self._find(call_id).hang_up()
 
     async def close(self) -> None:
         """End all calls, and wait briefly for their agents."""
@@ -81,6 +131,29 @@ class Calls:
             await asyncio.wait_for(self._none.wait(), timeout=1)
         except TimeoutError:
             return
+
+    def _make(self, terms: Terms | None) -> LiveCall:
+        try:
+            return LiveCall(
+                self._ids.mint(),
+                self._settings,
+                self._backend,
+                self._metrics,
+                self._forget,
+                terms,
+            )
+        except EventError as error:
+            raise SignalingError(error.message, code=error.code, param=error.param) from None
+
+    def _keep(self, call: LiveCall) -> None:
+        self._calls[call.id] = call
+        self._none.clear()
+
+    def _find(self, call_id: str) -> LiveCall:
+        call = self._calls.get(call_id)
+        if call is None or call.ended is not None:
+            raise UnknownCallError(call_id)
+        return call
 
     def _forget(self, call: LiveCall) -> None:
         self._calls.pop(call.id, None)

@@ -74,8 +74,13 @@ class EngineLoop:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._engine.fileno(), self._dispatch)
 
-    def accept(self, offer: str, handler: Handler) -> tuple[int, str]:
+    def accept(self, offer: str, handler: Handler, sample_rate: int) -> tuple[int, str]:
         """Accept an SDP offer; `handler` gets the session's events, `Event.Closed` last.
+
+        Args:
+            offer: The SDP.
+            handler: Called on the running loop.
+            sample_rate: Of the session's PCM, in Hz.
 
         Returns:
             The session's number and the SDP answer.
@@ -87,7 +92,7 @@ class EngineLoop:
         audio = self._settings.audio
         session, answer = self.engine.accept(
             offer,
-            sample_rate=audio.sample_rate,
+            sample_rate=sample_rate,
             frame_ms=audio.frame_ms,
             bitrate=audio.bitrate,
             complexity=audio.complexity,

@@ -18,10 +18,19 @@ from firsthop.config import Settings
 from firsthop.speech import activity
 from firsthop.telemetry import http as operations
 from firsthop.telemetry.metrics import Metrics
+from firsthop.transceiver.callid import CallIds
 from firsthop.transceiver.calls import Calls
 from firsthop.transceiver.engine import EngineLoop
-from firsthop.transceiver.signaling import PROTOCOLS
+from firsthop.transceiver.signaling import PROTOCOLS, description
+from firsthop.transceiver.signaling.access import Access, Guard
+from firsthop.transceiver.signaling.desk import Desk
 from firsthop.transceiver.signaling.http import BoundedBody, install_error_handlers
+from firsthop.transceiver.signaling.origins import (
+    CORS_EXPOSED,
+    CORS_HEADERS,
+    CORS_METHODS,
+    Origins,
+)
 
 log = structlog.get_logger()
 
@@ -47,9 +56,10 @@ class TransceiverService:
     ) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._backend = backend if backend is not None else backends.load(settings.backend)
+        self._backend = backend if backend is not None else backends.load(settings, metrics)
         self._engine = EngineLoop(settings)
-        self.calls = Calls(settings, self._engine, self._backend, metrics)
+        ids = CallIds.of(settings)
+        self.calls = Calls(settings, self._engine, self._backend, metrics, ids)
         self._failed = False
 
     async def prepare(self) -> None:
@@ -72,6 +82,8 @@ class TransceiverService:
         self._metrics.watch_engine(self._engine.engine.counters)
         transceiver = self._settings.transceiver
         log.info("transceiver.started", shards=transceiver.shards, backend=self._settings.backend)
+        if not self._settings.signaling.api_keys:
+            log.info("signaling.no_api_keys", serves="this machine only")
 
     async def stop(self) -> None:
         """Hang up, and end the engine."""
@@ -99,25 +111,25 @@ class TransceiverService:
             summary="WebRTC calls with voice agents: an SDP offer in, an answer out.",
             version="1",
         )
+        settings, metrics = self._settings, self._metrics
+        desk = Desk.of(settings, self.calls, metrics)
+        # The last one added is the first that a request meets.
         app.add_middleware(BoundedBody)
-        if self._settings.signaling.allowed_origins:
+        app.add_middleware(Guard, access=Access(settings, desk.secrets), metrics=metrics)
+        if settings.signaling.allowed_origins:
             app.add_middleware(
                 CORSMiddleware,
-                allow_origins=list(self._settings.signaling.allowed_origins),
-                allow_methods=["GET", "POST", "PATCH", "DELETE", "OPTIONS"],
-                allow_headers=[
-                    "Authorization",
-                    "Content-Type",
-                    "If-Match",
-                    "X-OpenAI-Agents-SDK",
-                    "api-key",
-                ],
-                expose_headers=["Location"],
+                allow_origins=list(settings.signaling.allowed_origins),
+                allow_methods=CORS_METHODS,
+                allow_headers=CORS_HEADERS,
+                expose_headers=CORS_EXPOSED,
             )
+        app.add_middleware(Origins, settings=settings, metrics=metrics)
         install_error_handlers(app)
         for protocol in PROTOCOLS:
-            app.include_router(protocol(self.calls))
+            app.include_router(protocol(desk))
         app.include_router(operations.routes(self._metrics, self.problem))
+        description.complete(app)
         if self._settings.signaling.demo:
             _add_demo(app)
         return app

@@ -1,7 +1,8 @@
-"""Signaling protocols: how an offer arrives and an answer leaves.
+"""Signaling protocols: how an offer arrives and an answer leaves, and who may ask.
 
-One file per protocol. Each has `routes(calls) -> APIRouter` and is listed in `PROTOCOLS`; the
-application includes them all. They share how a body is read and how an error looks (`http`).
+One file per protocol. Each has `routes(desk) -> APIRouter` and is listed in `PROTOCOLS`; the
+application includes them all. They share how a body is read and how an error looks (`http`), and
+who is let in (`access`, `origins`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
-from firsthop.transceiver.calls import Calls
-from firsthop.transceiver.signaling import realtime
+from firsthop.transceiver.signaling import realtime, secrets, websocket
+from firsthop.transceiver.signaling.desk import Desk
 
-PROTOCOLS: tuple[Callable[[Calls], APIRouter], ...] = (realtime.routes,)
+PROTOCOLS: tuple[Callable[[Desk], APIRouter], ...] = (
+    realtime.routes,
+    secrets.routes,
+    websocket.routes,
+)

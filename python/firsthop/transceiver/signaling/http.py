@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -51,9 +52,9 @@ class BoundedBody:
         await self._app(scope, bounded, send)
 
 
-def error_response(error: SignalingError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def error_body(error: SignalingError) -> dict[str, Any]:
     """Return the error as the Realtime API words it."""
-    body = {
+    return {
         "error": {
             "message": error.message,
             "type": error.type,
@@ -61,10 +62,16 @@ def error_response(error: SignalingError, headers: Mapping[str, str] | None = No
             "param": error.param,
         }
     }
+
+
+def error_response(error: SignalingError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return the answer that tells of an error."""
     headers = dict(headers or {})
     if isinstance(error, OverloadedError):
         headers["Retry-After"] = str(error.retry_after_seconds)
-    return JSONResponse(body, status_code=error.status, headers=headers)
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error_body(error), status_code=error.status, headers=headers)
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -1,0 +1,107 @@
+"""The ends of a call's event channel: whoever is told of events, and may send some.
+
+The caller's own end is the data channel of a WebRTC call, or the socket of a call that has no
+other line; servers of the application may join by sockets beside it (sidebands).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+#: What waits for the data channel to open; it opens within a second or never.
+_MAX_WAITING: Final = 100
+#: Events that an end may send at once, and per second. A conversation takes a few.
+_BURST: Final = 500
+_PER_SECOND: Final = 100
+#: How many it may send at once again when it counts as calm.
+_CALM: Final = _BURST / 2
+
+
+class End(Protocol):
+    """One end."""
+
+    @property
+    def wants_audio(self) -> bool:
+        """Whether the agent's sound goes to it in events."""
+
+    def deliver(self, text: str) -> None:
+        """Take one event, as JSON; never block."""
+
+    def close(self) -> None:
+        """Learn that the call is over."""
+
+
+class DataChannel:
+    """The caller's data channel ``oai-events``. Events wait until the client has opened it.
+
+    Args:
+        send_text: Sends one message on the open channel.
+    """
+
+    wants_audio = False
+
+    def __init__(self, send_text: Callable[[str], None]) -> None:
+        self._send_text = send_text
+        self._open = False
+        self._waiting: list[str] = []
+
+    def opened(self, greeting: str) -> None:
+        """Send a greeting, then what has waited."""
+        self._open = True
+        waiting, self._waiting = self._waiting, []
+        for text in (greeting, *waiting):
+            self._send_text(text)
+
+    def deliver(self, text: str) -> None:
+        """Send an event, now or when the channel opens."""
+        if self._open:
+            self._send_text(text)
+        elif len(self._waiting) < _MAX_WAITING:
+            self._waiting.append(text)
+
+    def close(self) -> None:
+        """Keep nothing."""
+        self._waiting.clear()
+
+
+@dataclass(slots=True)
+class Seat:
+    """An end at the table: what it may send, and how much."""
+
+    end: End
+    client_events: frozenset[str] | None = None
+    """The types of events that it may send; None: all."""
+    caller: bool = False
+    """Whether the call ends when it goes."""
+    _room: float = field(default=_BURST, init=False)
+    _since: float = field(default_factory=lambda: asyncio.get_running_loop().time(), init=False)
+    _complained: bool = field(default=False, init=False)
+
+    def may_send(self, kind: str) -> bool:
+        """Whether events of this type are taken from it."""
+        return self.client_events is None or kind in self.client_events
+
+    def admits(self) -> bool:
+        """Count one event; False when it sends too many."""
+        now = asyncio.get_running_loop().time()
+        self._room = min(_BURST, self._room + (now - self._since) * _PER_SECOND)
+        self._since = now
+        if self._room < 1:
+            return False
+        self._room -= 1
+        if self._room >= _CALM:
+            self._complained = False
+        return True
+
+    def refund(self) -> None:
+        """Count the last event not: sound has a bound of its own."""
+        self._room += 1
+
+    def complains(self) -> bool:
+        """Whether to tell it now that it sends too many: once, and then it has to calm down."""
+        first = not self._complained
+        self._complained = True
+        return first
