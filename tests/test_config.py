@@ -218,9 +218,9 @@ def test_settings_cannot_be_changed() -> None:
         ("turns.threshold", "1", "less than 1"),
         ("turns.threshold", "nan", "less than 1"),
         ("turns.silence_duration_ms", "10", "greater than or equal to 50"),
-        ("backend", "remote", "expected local, echo, or module:function"),
-        ("backend", "..:agent", "expected local, echo, or module:function"),
-        ("backend", "agents:", "expected local, echo, or module:function"),
+        ("backend", "remote", "expected local, echo, realtime, or module:function"),
+        ("backend", "..:agent", "expected local, echo, realtime, or module:function"),
+        ("backend", "agents:", "expected local, echo, realtime, or module:function"),
         ("log_format", "xml", "'auto', 'json' or 'console'"),
     ],
 )

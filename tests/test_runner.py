@@ -67,6 +67,7 @@ def test_a_script_runs_until_it_is_told_to_stop(tmp_path: Path, stop: signal.Sig
     assert [line.split('"event": "')[1].split('"')[0] for line in log.splitlines()] == [
         "relay.started",
         "transceiver.started",
+        "signaling.no_api_keys",
         "transceiver.stopped",
         "relay.stopped",
     ]

@@ -39,6 +39,11 @@ from firsthop.overlay import overlaid
 
 ENVIRONMENT_PREFIX = "FIRSTHOP_"
 KEY_BYTES = 32
+#: What client secrets begin with, and API keys must not.
+CLIENT_SECRET = "ek_"
+#: Shortest API key, in characters: 96 bits, if it is random hex.
+MIN_API_KEY = 24
+_MAX_API_KEY = 256
 #: What pydantic's errors about a value's shape mean in a settings file or a variable.
 _SHAPES = {
     "tuple_type": 'a list, as ["...", "..."]',
@@ -114,6 +119,18 @@ def _origin(text: str) -> str:
     raise ValueError("expected scheme://host or scheme://host:port and no more, or *")
 
 
+def _api_key(text: str) -> str:
+    """Check an API key. No problem that is told quotes it."""
+    if not re.fullmatch(rf"[A-Za-z0-9._~+/=-]{{{MIN_API_KEY},{_MAX_API_KEY}}}", text):
+        raise ValueError(
+            f"expected {MIN_API_KEY} to {_MAX_API_KEY} characters of A-Z a-z 0-9 . _ ~ + / = -; "
+            "`firsthop key` makes what serves as one"
+        )
+    if text.startswith(CLIENT_SECRET):
+        raise ValueError(f"expected a key that does not begin with {CLIENT_SECRET}, as secrets do")
+    return text
+
+
 def _flow_cache_url(text: str) -> str:
     """Check where flows are kept. No problem that is told quotes it: it may hold a password."""
     if text == "memory":
@@ -144,9 +161,31 @@ def _backend(text: str) -> str:
     """Check the name of a backend."""
     module, colon, function = text.partition(":")
     names = [*module.split("."), function]
-    if text in {"local", "echo"} or (colon and all(name.isidentifier() for name in names)):
+    built_in = text in {"local", "echo", "realtime"}
+    if built_in or (colon and all(name.isidentifier() for name in names)):
         return text
-    raise ValueError("expected local, echo, or module:function")
+    raise ValueError("expected local, echo, realtime, or module:function")
+
+
+def _realtime_url(text: str) -> str:
+    """Check where a Realtime server is. Credentials have a setting of their own."""
+    try:
+        url = urlsplit(text)
+        fine = url.scheme in {"ws", "wss"} and url.hostname and url.port != 0
+    except ValueError:
+        fine = False
+    if not fine or re.search(r"[\s\x00-\x1f#]", text):
+        raise ValueError("expected ws:// or wss://, as wss://api.openai.com/v1/realtime")
+    if "@" in url.netloc:
+        raise ValueError("expected no user or password in it; a key goes into realtime.api_key")
+    return text
+
+
+def _server_key(text: str) -> str:
+    """Check a key that another server wants to see. No problem that is told quotes it."""
+    if not re.fullmatch(r"[!#-\[\]-~]{1,4096}", text):
+        raise ValueError("expected a key: ASCII without blanks, quotes and backslashes")
+    return text
 
 
 def _workers(value: object) -> object:
@@ -169,7 +208,12 @@ Key = Annotated[str, AfterValidator(_key)]
 KeyId = Annotated[int, Field(ge=0, le=3)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Backend = Annotated[str, AfterValidator(_backend)]
+ApiKey = Annotated[str, AfterValidator(_api_key)]
 FlowCacheUrl = Annotated[str, AfterValidator(_flow_cache_url)]
+RealtimeUrl = Annotated[str, AfterValidator(_realtime_url)]
+ServerKey = Annotated[str, AfterValidator(_server_key)]
+#: What a Realtime server may understand or not.
+Capability = Literal["vad", "semantic_vad", "commit", "clear", "cancel", "truncate", "delete"]
 
 
 class _Section(BaseModel):
@@ -299,8 +343,17 @@ class SignalingSettings(_Section):
 
     listen: TransportAddress = "127.0.0.1:8080"
     """HTTP with the API and the demo page."""
+    api_keys: tuple[ApiKey, ...] = Field((), repr=False, exclude=True)
+    """Keys of those who may call from anywhere and make client secrets. None: only callers on this
+    machine are served."""
+    client_events: tuple[str, ...] | None = None
+    """The types of events that callers with a client secret may send, unless the secret says
+    itself; null is all."""
     allowed_origins: tuple[Origin, ...] = ()
-    """Web origins other than our own whose pages may place calls."""
+    """Web origins other than our own whose pages may place calls; * is all."""
+    reachable: PublicAddress | None = None
+    """Where other transceivers reach this HTTP, if it is not where it listens: hang-ups and
+    sidebands that arrive elsewhere are forwarded to the call's owner."""
     demo: bool = True
     """Serve the demo page on /."""
 
@@ -331,6 +384,36 @@ class TurnSettings(_Section):
     """Whether the caller's speech stops the agent's."""
 
 
+class RealtimeSettings(_Section):
+    """The backend `realtime`: another server that speaks the Realtime API, over WebSocket."""
+
+    url: RealtimeUrl | None = None
+    """Where it is, as wss://api.openai.com/v1/realtime. Clients have no say in this."""
+    dialect: Literal["openai", "azure", "azure-preview", "beta", "basic"] = "openai"
+    """What it speaks; docs/backends.md has the table."""
+    model: str | None = Field(None, min_length=1, max_length=256)
+    """The model (Azure: the deployment) of all calls; unset: the one that the client asks for."""
+    api_key: ServerKey | None = Field(None, repr=False, exclude=True)
+    """What it is shown."""
+    has: tuple[Capability, ...] = ()
+    """What it understands beyond its dialect."""
+    lacks: tuple[Capability, ...] = ()
+    """What it does not understand of its dialect."""
+    turns: Literal["auto", "firsthop", "backend"] = "auto"
+    """Who decides where the caller's turns begin and end; auto: the backend, if it has vad."""
+    connect_timeout_seconds: float = Field(5.0, ge=0.1, le=60)
+    """How long a connection may take to open."""
+    silence_timeout_seconds: float = Field(10.0, ge=0.1, le=300)
+    """How long it may leave a ping unanswered before it is given up."""
+
+    @model_validator(mode="after")
+    def _has_or_lacks(self) -> Self:
+        both = sorted({*self.has} & {*self.lacks})
+        if both:
+            raise ValueError(f"expected {both[0]} in has or in lacks, not in both")
+        return self
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -352,7 +435,9 @@ class Settings(BaseSettings):
     audio: AudioSettings = AudioSettings()
     turns: TurnSettings = TurnSettings()
     backend: Backend = "local"
-    """Who answers calls: local, echo, or an agent of your own as module:function."""
+    """Who answers calls: local, echo, realtime (another Realtime server), or an agent of your own
+    as module:function."""
+    realtime: RealtimeSettings = RealtimeSettings()
     log_format: Literal["auto", "json", "console"] = "auto"
     """auto is console on a terminal, JSON elsewhere."""
 
@@ -366,6 +451,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values as they are given: reading files and variables is for `load`."""
         return (init_settings,)
+
+    @property
+    def model(self) -> str:
+        """What sessions are called until a client names a model."""
+        chosen = self.realtime.model if self.backend == "realtime" else None
+        return chosen or f"firsthop-{self.backend}"
 
     def key_bytes(self) -> dict[int, bytes]:
         """The keys, for the native core.
@@ -450,7 +541,11 @@ def _first_problem(error: ValidationError) -> ConfigError:
     if problem["type"] in _SHAPES:
         message = f"expected {_SHAPES[problem['type']]}"
     # What is set for keys is secret, and so is what was meant to be; a URL may hold a password.
-    secret = key.startswith("key") or key.endswith(("flow_cache", "flow_cache.url"))
+    secret = (
+        key.startswith(("key", "signaling.api_key", "realtime.api_key"))
+        or key in {"signaling", "realtime"}
+        or key.endswith(("flow_cache", "flow_cache.url"))
+    )
     if secret or isinstance(problem["input"], dict) or _PASSWORD.search(repr(problem["input"])):
         return ConfigError(key, message)
     return ConfigError(key, f"{reprlib.repr(problem['input'])}: {message}")

@@ -30,6 +30,8 @@ from firsthop.telemetry import logs
 from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.engine import advertised
 from firsthop.transceiver.service import TransceiverService
+from firsthop.transceiver.signaling.connection import WebSocketConnection
+from firsthop.transceiver.signaling.end import MAX_AUDIO_MESSAGE
 
 _console = Console(highlight=False)
 
@@ -72,7 +74,7 @@ async def serve_dev(settings: Settings, backend: Backend | None = None) -> None:
         rows = [
             *_public(relay),
             ("transceiver", f"udp {', '.join(transceiver.listening)}", "internal"),
-            ("signaling", f"http://{settings.signaling.listen}", "/docs, /metrics"),
+            *_signaling(settings),
         ]
         next_step = f"Open http://localhost:{_port(settings.signaling.listen)} and talk."
         await _serve_http(
@@ -127,7 +129,7 @@ async def serve_transceiver(settings: Settings) -> None:
     async with _running_transceiver(transceiver):
         rows = [
             ("transceiver", f"udp {', '.join(transceiver.listening)}", "from relays"),
-            ("signaling", f"http://{settings.signaling.listen}", "/docs, /metrics"),
+            *_signaling(settings),
         ]
         await _serve_http(
             transceiver.app(), settings.signaling.listen, "signaling.listen", rows, ""
@@ -151,6 +153,14 @@ def _public(relay: RelayService) -> list[tuple[str, str, str]]:
     if relay.listening_tcp:
         tcp = f"tcp {', '.join(relay.listening_tcp)}"
         rows.append(("", tcp, "public, for clients without UDP"))
+    return rows
+
+
+def _signaling(settings: Settings) -> list[tuple[str, str, str]]:
+    """Where HTTP is served and to whom, for the announcement."""
+    rows = [("signaling", f"http://{settings.signaling.listen}", "/docs, /metrics")]
+    if not settings.signaling.api_keys:
+        rows.append(("", "no API keys set: serves this machine only", "signaling.api_keys"))
     return rows
 
 
@@ -241,10 +251,20 @@ async def _serve_http(
         until: Given the listening socket; ends the server when it returns.
     """
     host, _, port = address.rpartition(":")
-    config = uvicorn.Config(
+    # Bound here, so that a port that is taken is our error and not uvicorn's exit.
+    section, _, name = setting.partition(".")
+    bound = _inherit(inherited, host.strip("[]"), int(port))
+    with _explained(section):
+        bound = bound or _bind(name, host.strip("[]"), int(port))
+    server = _Server(http_config(app), lambda: _announce(rows, next_step))
+    async with _beside(None if until is None else until(bound), server, section):
+        await server.serve(sockets=[bound])
+
+
+def http_config(app: FastAPI) -> uvicorn.Config:
+    """How HTTP and WebSockets are served, wherever that is."""
+    return uvicorn.Config(
         app,
-        host=host.strip("[]"),
-        port=int(port),
         log_config=None,
         access_log=False,
         # What runs besides HTTP is started and stopped around the server, not by it.
@@ -253,15 +273,12 @@ async def _serve_http(
         # A slow client cannot hold a connection for long before it has said what it wants.
         timeout_keep_alive=5,
         server_header=False,
+        ws=WebSocketConnection,
+        ws_max_size=MAX_AUDIO_MESSAGE,
+        # A peer that is gone without a word is missed within a minute.
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
     )
-    # Bound here, so that a port that is taken is our error and not uvicorn's exit.
-    section, _, name = setting.partition(".")
-    bound = _inherit(inherited, host.strip("[]"), int(port))
-    with _explained(section):
-        bound = bound or _bind(name, host.strip("[]"), int(port))
-    server = _Server(config, lambda: _announce(rows, next_step))
-    async with _beside(None if until is None else until(bound), server, section):
-        await server.serve(sockets=[bound])
 
 
 @asynccontextmanager

@@ -193,10 +193,13 @@ class Edge:
         settings = self._relay_settings() | {"relay.health_listen": f"{LOOPBACK}:{http_port}"}
         return await self._start(("relay",), settings, http_port, more)
 
-    async def transceiver(self, backend: str = "local", **more: object) -> Process:
+    async def transceiver(
+        self, backend: str = "local", http_host: str = LOOPBACK, **more: object
+    ) -> Process:
         """Start one more transceiver alone."""
         http_port = network.ports()
         settings = self._transceiver_settings(http_port, backend)
+        settings["signaling.listen"] = f"{http_host}:{http_port}"
         return await self._start(("transceiver",), settings, http_port, more)
 
     def _relay_settings(self) -> dict[str, object]:
