@@ -9,20 +9,29 @@ from firsthop.backends.base import Backend
 from firsthop.backends.echo import EchoBackend
 from firsthop.backends.function import FunctionBackend
 from firsthop.backends.local import LocalBackend
+from firsthop.backends.realtime import RealtimeBackend
+from firsthop.config import Settings
+from firsthop.telemetry.metrics import Metrics
 
 __all__ = ["Backend", "load"]
 
 
-def load(name: str) -> Backend:
-    """Return the backend that the setting `backend` names: local, echo or ``module:function``.
+def load(settings: Settings, metrics: Metrics | None = None) -> Backend:
+    """Return the backend that `settings.backend` names.
+
+    Args:
+        settings: `backend` is local, echo, realtime, or ``module:function``.
+        metrics: What the backend counts into.
 
     Raises:
-        ConfigError: There is no such module or function.
+        ConfigError: There is no such module or function, or a setting that it needs is missing.
     """
-    match name:
+    match settings.backend:
         case "local":
             return LocalBackend()
         case "echo":
             return EchoBackend()
-        case _:
+        case "realtime":
+            return RealtimeBackend(settings.realtime, metrics or Metrics())
+        case name:
             return FunctionBackend.find(name)
