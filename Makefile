@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+SDK := tests/e2e/sdk/node_modules/.package-lock.json
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
@@ -19,7 +20,7 @@ run: install ## Set up what is missing, then run everything on this machine
 install: $(VENV)/.stamp/native ## Set up .venv, with the command firsthop in it
 
 .PHONY: test
-test: $(VENV)/.stamp/test-tools ## Run all tests: Rust, Python, and real processes with a browser
+test: $(VENV)/.stamp/test-tools $(SDK) ## Run all tests: Rust, Python, and real processes with a browser
 	@scripts/step "Rust tests" cargo test --workspace --locked --quiet
 	@scripts/step "Python tests" $(PYTHON) -m pytest -q
 
@@ -61,7 +62,7 @@ lock: ## Pin the newest allowed Python packages again
 
 .PHONY: clean
 clean: ## Remove everything that was built or installed
-	rm -rf $(VENV) target fuzz/target python/firsthop/*.so
+	rm -rf $(VENV) target fuzz/target python/firsthop/*.so tests/e2e/sdk/node_modules
 
 # What each step leaves behind, so that the next run skips it.
 
@@ -84,4 +85,9 @@ $(VENV)/.stamp/bench: requirements/dev.txt $(VENV)/.stamp/native
 
 $(VENV)/.stamp/test-tools: $(VENV)/.stamp/bench
 	@scripts/tools test
+	@touch $@
+
+# The browser client that tests place calls with. What npm itself leaves behind is the stamp.
+$(SDK): tests/e2e/sdk/package-lock.json | $(VENV)/.stamp/test-tools
+	@scripts/step "npm packages for tests" npm ci --prefix $(<D) --loglevel=error
 	@touch $@

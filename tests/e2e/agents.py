@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
-from collections.abc import AsyncIterator
+import struct
+from collections.abc import AsyncIterator, Iterable
 
-from firsthop.call import AudioFrame, Call, Message
+from firsthop.call import AudioFrame, Call, CallEvent, Message, SpeechEnded
+from firsthop.speech.espeak import default_voice
+
+GREETING = "Good morning, this is the harbour office. How can I help you today?"
+STORY = (
+    "Long ago there was a lighthouse keeper who counted every ship that passed his rock. "
+    "In spring he counted fishing boats, in summer the white sails of the merchants, and in "
+    "autumn the heavy barges that brought coal down from the mountains. When winter came and no "
+    "ship dared to leave the bay, he counted the waves instead, and wrote each number in a book."
+)
+BRIEF = "Very well, let us talk about something else then."
 
 
 async def _reflect(call: Call, *, sound: bool) -> None:
@@ -35,3 +48,57 @@ async def other_mirror(call: Call) -> None:
 async def silent(call: Call) -> None:
     """Send back messages, and never say a word."""
     await _reflect(call, sound=False)
+
+
+async def clerk(call: Call) -> None:
+    """Greet, use the client's tools, tell a story, and then be brief: an answer at a time."""
+    steps = itertools.chain(("greeting", "weather", "order", "story"), itertools.repeat("brief"))
+    await _converse(call, steps)
+
+
+async def receptionist(call: Call) -> None:
+    """Greet, and then be brief."""
+    await _converse(call, itertools.chain(("greeting",), itertools.repeat("brief")))
+
+
+async def storyteller(call: Call) -> None:
+    """Answer with a story, whatever was said."""
+    await _converse(call, itertools.repeat("story"))
+
+
+async def siren(call: Call) -> None:
+    """Answer every turn with a steady tone, longer than anybody will listen."""
+    period = [int(9000 * math.sin(math.tau * n / 40)) for n in range(40)]
+    tone = struct.pack("<40h", *period) * (call.sample_rate * 30 // 40)
+    async for event in call:
+        if _wants_an_answer(event):
+            call.say(tone)
+
+
+async def _converse(call: Call, steps: Iterable[str]) -> None:
+    """Answer turns with the next step, and text with itself."""
+    step = iter(steps)
+    written = ""
+    async for event in call:
+        if isinstance(event, Message) and event.event["type"] == "conversation.item.create":
+            item = event.event["item"]
+            written = item["content"][0]["text"] if item["type"] == "message" else ""
+        elif _wants_an_answer(event):
+            text = f"You wrote: {written}" if written else await _text(call, next(step))
+            written = ""
+            call.say(await default_voice().speak(text, call.sample_rate), text=text)
+
+
+def _wants_an_answer(event: CallEvent) -> bool:
+    asked = isinstance(event, Message) and event.event["type"] == "response.create"
+    return asked or isinstance(event, SpeechEnded)
+
+
+async def _text(call: Call, step: str) -> str:
+    match step:
+        case "weather":
+            return await call.invoke("get_weather", {"city": "Lisbon"})
+        case "order":
+            return await call.invoke("find_order", {"number": 42})
+        case _:
+            return {"greeting": GREETING, "story": STORY}.get(step, BRIEF)

@@ -1,4 +1,4 @@
-"""An unmodified Chromium on the demo page, with a WAV file for a microphone."""
+"""An unmodified Chromium, with a WAV file for a microphone, on the demo page or another one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import soxr
@@ -35,7 +35,7 @@ _RECORDER = """
   const recording = { pieces: [], rate: 0 };
   window.recording = recording;
   const timer = setInterval(() => {
-    const track = window.firsthop?.call?.remoteStream?.getAudioTracks()[0];
+    const track = TRACK;
     if (!track) return;
     clearInterval(timer);
     record(track).catch((error) => { recording.error = String(error); });
@@ -83,8 +83,13 @@ _EVENTS = """
 """
 
 
-class DemoPage:
-    """The demo page in a browser of its own."""
+class TalkingPage:
+    """A page in a browser of its own, and what its agent says."""
+
+    #: Name of the object that the page gives to tests, once it is there.
+    HANDLE: ClassVar[str]
+    #: JavaScript for the agent's track, undefined until there is one.
+    TRACK: ClassVar[str]
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -92,8 +97,28 @@ class DemoPage:
     async def open(self, url: str) -> None:
         """Load the page and record from its first call on."""
         await self.page.goto(url)
-        await self.page.wait_for_function("() => window.firsthop !== undefined")
-        await self.page.evaluate(_RECORDER)
+        await self.page.wait_for_function(f"() => window.{self.HANDLE} !== undefined")
+        await self.page.evaluate(_RECORDER.replace("TRACK", self.TRACK))
+
+    async def heard(self, from_ms: float = 0, to_ms: float = 1e12) -> Samples:
+        """Return what the agent's track brought between two moments of the page's time."""
+        encoded, rate = await self.page.evaluate(_TAKE, [from_ms, to_ms])
+        sound = np.frombuffer(base64.b64decode(encoded), dtype="<f4")
+        if rate and rate != RATE:
+            sound = soxr.resample(sound, rate, RATE)
+        samples: Samples = (np.clip(sound, -1, 1) * 32767).astype(np.int16)
+        return samples
+
+    async def now_ms(self) -> float:
+        """Return the page's time."""
+        return float(await self.page.evaluate("() => performance.now()"))
+
+
+class DemoPage(TalkingPage):
+    """The demo page."""
+
+    HANDLE = "firsthop"
+    TRACK = "window.firsthop.call?.remoteStream?.getAudioTracks()[0]"
 
     async def start(self) -> None:
         """Place a call, and wait until its channel is open."""
@@ -132,19 +157,6 @@ class DemoPage:
         """Return why the call is over."""
         return await self.page.evaluate("() => window.firsthop.call.outcome")
 
-    async def heard(self, from_ms: float = 0, to_ms: float = 1e12) -> Samples:
-        """Return what the agent's track brought between two moments of the page's time."""
-        encoded, rate = await self.page.evaluate(_TAKE, [from_ms, to_ms])
-        sound = np.frombuffer(base64.b64decode(encoded), dtype="<f4")
-        if rate and rate != RATE:
-            sound = soxr.resample(sound, rate, RATE)
-        samples: Samples = (np.clip(sound, -1, 1) * 32767).astype(np.int16)
-        return samples
-
-    async def now_ms(self) -> float:
-        """Return the page's time."""
-        return float(await self.page.evaluate("() => performance.now()"))
-
     async def stats(self) -> list[dict[str, Any]]:
         """Return the peer connection's statistics."""
         stats: list[dict[str, Any]] = await self.page.evaluate(_STATS)
@@ -158,6 +170,13 @@ class DemoPage:
 @asynccontextmanager
 async def demo_page(folder: Path, microphone: Samples) -> AsyncIterator[DemoPage]:
     """Run a browser whose microphone hears `microphone` once, from the call's start on."""
+    async with empty_page(folder, microphone) as page:
+        yield DemoPage(page)
+
+
+@asynccontextmanager
+async def empty_page(folder: Path, microphone: Samples) -> AsyncIterator[Page]:
+    """Run such a browser with nothing loaded; in the end no page may have had an error."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     assert program is not None, "Chromium is missing: `apt-get install chromium`"
     wav = folder / "microphone.wav"
@@ -172,7 +191,7 @@ async def demo_page(folder: Path, microphone: Samples) -> AsyncIterator[DemoPage
             problems: list[str] = []
             page = context.pages[0]
             page.on("pageerror", lambda error: problems.append(str(error)))
-            yield DemoPage(page)
+            yield page
             assert not problems, problems
         finally:
             await context.close()

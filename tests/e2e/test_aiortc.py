@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from e2e import network, sound
@@ -91,22 +89,25 @@ async def test_messages_that_make_no_sense_get_an_error_and_the_call_lives(
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "answer"),
     [
-        {"id": None, "audio": 7, "type": None},
-        {"audio": {"input": {"turn_detection": None}}},
-        {"instructions": "\ud800"},
-        {"instructions": "x" * 60_000},
+        ({"id": None, "audio": 7, "type": None}, "error"),
+        ({"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}, "session.updated"),
+        ({"audio": {"input": {"turn_detection": None}}}, "session.updated"),
+        ({"instructions": "\ud800"}, "session.updated"),
+        ({"instructions": "x" * 60_000}, "session.updated"),
+        ({"instructions": "x" * 70_000}, "error"),
     ],
-    ids=["wrong types", "no turn detection", "lone surrogate", "long"],
+    ids=["wrong types", "patient", "no turn detection", "lone surrogate", "long", "too long"],
 )
 async def test_an_update_of_any_shape_leaves_the_call_alive(
-    edge: Edge, peer: Peer, changes: dict[str, object]
+    edge: Edge, peer: Peer, changes: dict[str, object], answer: str
 ) -> None:
     process = await edge.dev("agents:silent")
     await peer.call(process.url)
-    peer.send({"type": "session.update", "session": changes})
-    await peer.event("session.updated")
+    peer.send({"type": "session.update", "event_id": "e", "session": changes})
+    told = await peer.event(answer)
+    assert answer != "error" or told["error"]["event_id"] == "e"
     await peer.round_trip("still here")
 
 
@@ -123,12 +124,21 @@ async def test_a_burst_of_messages_arrives_whole_and_in_order(edge: Edge, peer: 
 async def test_events_carry_ids_of_their_own(edge: Edge, peer: Peer) -> None:
     process = await edge.dev()
     await peer.call(process.url)
-    await peer.event("output_audio_buffer.started")
-    peer.send(json.dumps({"type": "response.cancel"}))
     done = await peer.event("response.done")
-    assert done["response"]["status"] == "cancelled"
+    assert done["response"]["status"] == "completed", "it is made; now it is heard"
+    [item] = done["response"]["output"]
+    await peer.event("output_audio_buffer.started")
+    peer.send({"type": "response.cancel"})
+    cleared = await peer.event("output_audio_buffer.cleared")
+    assert cleared["response_id"] == done["response"]["id"]
     truncated = await peer.event("conversation.item.truncated")
-    assert truncated["audio_end_ms"] >= 0
+    assert truncated["item_id"] == item["id"]
+    peer.send({"type": "conversation.item.retrieve", "item_id": item["id"]})
+    heard = (await peer.event("conversation.item.retrieved"))["item"]
+    assert heard["status"] == "incomplete"
+    transcript = item["content"][0]["transcript"]
+    assert transcript.startswith(heard["content"][0]["transcript"])
+    assert len(heard["content"][0]["transcript"]) < len(transcript)
     ids = [event["event_id"] for event in peer.events]
     assert len(set(ids)) == len(ids)
 

@@ -25,6 +25,8 @@ async def test_the_agent_greets_then_plays_back_what_was_said(edge: Edge, tmp_pa
         await page.start()
         await check_that_the_relay_is_the_only_way(page, edge)
 
+        await page.event("output_audio_buffer.started")
+        assert await page.reaches("agent-speaking", "listening") == "agent-speaking"
         greeted = await page.event("output_audio_buffer.stopped")
         transcript = await page.event("response.output_audio_transcript.done")
         assert transcript["transcript"].startswith("Hello.")
@@ -34,7 +36,7 @@ async def test_the_agent_greets_then_plays_back_what_was_said(edge: Edge, tmp_pa
         log = await page.page.inner_text("#log")
         assert "You are talking to the local agent" in log
 
-        await page.event("response.done", number=2)
+        await page.event("output_audio_buffer.stopped", number=2)
         reply = await page.heard(greeted["receivedMs"])
         sound.check_words(reply, said, sound.speech(sound.OTHER_SENTENCE))
 
@@ -52,6 +54,14 @@ async def test_speech_interrupts_the_agent_who_knows_how_far_it_came(
         cleared = await page.event("output_audio_buffer.cleared")
         stopped = await page.event("input_audio_buffer.speech_stopped")
         assert cleared["response_id"] == started["response"]["id"]
+
+        retrieved = await page.event("conversation.item.retrieved")
+        heard = retrieved["item"]["content"][0]["transcript"]
+        log = await page.page.inner_text("#log")
+        assert heard.startswith("Hello.")
+        assert f"{heard} …" in log
+        assert "You interrupted the agent after" in log
+        assert "at any time" not in log, "nobody heard it"
 
         first, last = sound.audible(await page.heard(to_ms=stopped["receivedMs"]))
         # The agent pauses between its sentences for up to half a second.

@@ -35,7 +35,8 @@ const MAX_EVENTS = 500;
  * @property {string} [transcript]
  * @property {number} [audio_start_ms]
  * @property {number} [audio_end_ms]
- * @property {{ id?: string }} [response]
+ * @property {{ id?: string, output?: { type?: string }[] }} [response]
+ * @property {{ id?: string, role?: string, content?: { transcript?: string }[] }} [item]
  * @property {{ message?: string }} [error]
  */
 
@@ -162,14 +163,18 @@ function responseBegins(_turn, event) {
 }
 
 /**
- * A late `response.done` of an interrupted response must not end the wait for the next one.
+ * What the agent says is done when it is made, and heard later. A late `response.done` of an
+ * interrupted response must not end the wait for the next one.
  *
  * @param {Turn} turn
  * @param {ServerEvent} event
  * @returns {Partial<Turn>}
  */
 function responseEnds(turn, event) {
-  return turn.responseId === (event.response?.id ?? null) ? { responsePending: false } : {};
+  const isSpoken = event.response?.output?.some(({ type }) => type === "message") ?? false;
+  const isOver = turn.agentSpeaking || !isSpoken;
+  const isNewest = turn.responseId === (event.response?.id ?? null);
+  return isNewest && isOver ? { responsePending: false } : {};
 }
 
 /** The call cannot go on; says why, and what to do. */
@@ -214,6 +219,8 @@ export class Call {
   #callUrl = null;
   /** @type {NetworkSample | null} */
   #lastSample = null;
+  /** @type {RTCDataChannel | null} */
+  #channel = null;
   #postedMs = 0;
   #agentStartedMs = 0;
   #abort = new AbortController();
@@ -356,6 +363,7 @@ export class Call {
 
   /** @param {RTCDataChannel} channel */
   #watchChannel(channel) {
+    this.#channel = channel;
     channel.addEventListener("open", () => {
       clearTimeout(this.#connectTimer);
       this.#mark("dataChannel");
@@ -399,6 +407,10 @@ export class Call {
     if (this.events.length > MAX_EVENTS) this.events.shift();
 
     if (event.type === "session.created") this.sessionOpen = true;
+    if (event.type === "conversation.item.truncated") {
+      // The server knows which words were heard.
+      this.#send({ type: "conversation.item.retrieve", item_id: event.item_id });
+    }
     this.#noteInterruption(received);
     this.#turn = nextTurn(this.#turn, event);
     this.#onEvent(this, received);
@@ -442,6 +454,11 @@ export class Call {
   #endInterruption() {
     clearTimeout(this.#interruptionTimer);
     this.interruptedAfterMs = null;
+  }
+
+  /** @param {object} event */
+  #send(event) {
+    if (this.#channel?.readyState === "open") this.#channel.send(JSON.stringify(event));
   }
 
   /** @returns {CallFailure} */

@@ -108,6 +108,12 @@ class Conversation {
       case "response.done":
         this.#settle();
         break;
+      case "conversation.item.retrieved":
+        if (event.item?.role === "assistant") {
+          const heard = event.item.content?.[0]?.transcript ?? "";
+          setText(this.#entry("agent", event.item.id).words, `${heard} …`.trim());
+        }
+        break;
       case "error":
         this.note(`The server reports: ${event.error?.message ?? "an error without a message"}`);
         break;
