@@ -96,6 +96,28 @@ def recovery(
     )
 
 
+@app.command("barge-in")
+def barge_in(
+    quick: QuickOption = False,
+    json: JsonOption = False,
+    output: OutputOption = checkout.RESULTS,
+) -> None:
+    """Measure how soon the agent is silent once the caller speaks.
+
+    A caller interrupts an agent again and again, through a relay and a transceiver that are started
+    here, and notes when he was told and when he last heard it.
+    """
+    from firsthop.bench.barge_in import run
+
+    checkout.check()
+    scale = run.QUICK if quick else run.FULL
+    console = Console(stderr=True)
+    with _measuring(run.steps(scale), console) as (folder, progress):
+        found = run.run(scale, folder, progress)
+    title = "How soon the agent is silent once the caller speaks"
+    _show(found, output, title=title, as_json=json, console=console)
+
+
 @contextmanager
 def _measuring(steps: int, console: Console) -> Iterator[tuple[Path, Callable[[str], None]]]:
     """Yield a folder for what nobody needs afterwards, and what to tell of each step."""

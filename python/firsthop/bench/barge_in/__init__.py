@@ -1,0 +1,1 @@
+"""`firsthop bench barge-in`: how soon the agent is silent once the caller speaks."""
