@@ -11,11 +11,16 @@ from typing import Any
 
 
 def overlaid(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge deeply; `high` wins. An object changes only the fields that it names."""
+    """Merge deeply; `high` wins.
+
+    An object changes only the fields that it names; one of another ``type`` takes the place of what
+    is below it.
+    """
     merged = dict(low)
     for key, value in high.items():
         below = merged.get(key)
         if isinstance(below, dict) and isinstance(value, dict):
-            value = overlaid(below, value)
+            same = "type" not in value or value["type"] == below.get("type")
+            value = overlaid(below, value) if same else value
         merged[key] = value
     return merged

@@ -31,7 +31,7 @@ from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.engine import advertised
 from firsthop.transceiver.service import TransceiverService
 from firsthop.transceiver.signaling.connection import WebSocketConnection
-from firsthop.transceiver.signaling.end import MAX_AUDIO_MESSAGE
+from firsthop.transceiver.signaling.socketend import MAX_AUDIO_MESSAGE
 
 _console = Console(highlight=False)
 

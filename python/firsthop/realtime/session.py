@@ -20,12 +20,10 @@ MAX_SESSION_BYTES: Final = 64 * 1024 - 256
 _PATIENCE_MS: Final = {"low": 1400, "medium": 800, "auto": 800, "high": 400}
 #: Fields whose objects are given whole: half of an old choice would mean nothing with a new one.
 _WHOLE: Final = ("tool_choice", "prompt", "tracing")
-#: Objects that are one of several types.
-_CHOICES: Final = (
-    ("audio", "input", "turn_detection"),
-    ("audio", "input", "format"),
-    ("audio", "output", "format"),
-)
+#: Where objects are that are one of several types.
+_DETECTION: Final = ("audio", "input", "turn_detection")
+_INPUT_FORMAT: Final = ("audio", "input", "format")
+_OUTPUT_FORMAT: Final = ("audio", "output", "format")
 _PCM: Final = {"type": "audio/pcm", "rate": 24000}
 #: What only the server says of a session.
 _OURS: Final = ("id", "object", "expires_at")
@@ -187,31 +185,22 @@ class Session:
 
     def _with(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """The session as it would be."""
+        wanted = _at(changes, _DETECTION)
+        if isinstance(wanted, dict):
+            changes = _put(changes, _DETECTION, _without_nulls(wanted))
         value = overlaid(self._value, changes)
         value |= {name: changes[name] for name in _WHOLE if name in changes}
-        for path in _CHOICES:
-            wanted, present = _at(changes, *path), _at(self._value, *path)
-            if isinstance(wanted, dict):
-                chosen = self._chosen(path[-1], wanted, present)
-                for name in reversed(path):
-                    chosen = {name: chosen}
-                value = overlaid(_without(value, path), chosen)
+        # What was chosen anew has the fields of its type, as far as they were not given.
+        for path, defaults in (
+            (_DETECTION, (_server_vad(self._turns), _semantic_vad(self._turns))),
+            (_INPUT_FORMAT, (_PCM,)),
+            (_OUTPUT_FORMAT, (_PCM,)),
+        ):
+            chosen = _at(value, path)
+            for fields in defaults:
+                if isinstance(chosen, dict) and chosen.get("type") == fields["type"]:
+                    value = _put(value, path, {**fields, **chosen})
         return value
-
-    def _chosen(self, name: str, wanted: Mapping[str, Any], present: object) -> dict[str, Any]:
-        """An object that is one of several types: fields of another type go with it."""
-        wanted = _without_nulls(wanted)
-        if isinstance(present, dict) and wanted.get("type", present.get("type")) == present["type"]:
-            return overlaid(present, wanted)
-        fresh: dict[str, Any] = {}
-        match name, wanted.get("type"):
-            case "turn_detection", "server_vad":
-                fresh = _server_vad(self._turns)
-            case "turn_detection", "semantic_vad":
-                fresh = _semantic_vad(self._turns)
-            case "format", "audio/pcm":
-                fresh = dict(_PCM)
-        return overlaid(fresh, wanted)
 
 
 def patience_ms(detection: TurnDetection) -> int:
@@ -221,17 +210,16 @@ def patience_ms(detection: TurnDetection) -> int:
     return _PATIENCE_MS[detection.eagerness]
 
 
-def _at(value: object, *path: str) -> object:
+def _at(value: object, path: Sequence[str]) -> object:
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
 
 
-def _without(value: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
-    """The same without what is there, which is known to be there."""
+def _put(value: Mapping[str, Any], path: Sequence[str], new: object) -> dict[str, Any]:
+    """The same with `new` at a place that there is."""
     name, *rest = path
-    kept = {key: field for key, field in value.items() if key != name}
-    return {**kept, name: _without(value[name], rest)} if rest else kept
+    return {**value, name: _put(value[name], rest, new) if rest else new}
 
 
 def _without_nulls(wanted: Mapping[str, Any]) -> dict[str, Any]:

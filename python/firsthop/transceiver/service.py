@@ -18,10 +18,11 @@ from firsthop.config import Settings
 from firsthop.speech import activity
 from firsthop.telemetry import http as operations
 from firsthop.telemetry.metrics import Metrics
+from firsthop.transceiver import signaling
 from firsthop.transceiver.callid import CallIds
 from firsthop.transceiver.calls import Calls
 from firsthop.transceiver.engine import EngineLoop
-from firsthop.transceiver.signaling import PROTOCOLS, description
+from firsthop.transceiver.signaling import description
 from firsthop.transceiver.signaling.access import Access, Guard
 from firsthop.transceiver.signaling.desk import Desk
 from firsthop.transceiver.signaling.http import BoundedBody, install_error_handlers
@@ -126,8 +127,7 @@ class TransceiverService:
             )
         app.add_middleware(Origins, settings=settings, metrics=metrics)
         install_error_handlers(app)
-        for protocol in PROTOCOLS:
-            app.include_router(protocol(desk))
+        app.include_router(signaling.routes(desk))
         app.include_router(operations.routes(self._metrics, self.problem))
         description.complete(app)
         if self._settings.signaling.demo:

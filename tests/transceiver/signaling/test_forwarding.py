@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from firsthop.transceiver.callid import CallIds
 from firsthop.transceiver.signaling import forwarding
-from firsthop.transceiver.signaling.end import MAX_SIDEBAND_MESSAGE
+from firsthop.transceiver.signaling.socketend import MAX_SIDEBAND_MESSAGE
 from transceiver.edge import API_KEY, BEARER, CALLS, GREETING, Edge, client_of, refusal
 
 KEY = os.urandom(32)

@@ -25,7 +25,7 @@ from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.callid import CallIds
 from firsthop.transceiver.calls import Calls
 from firsthop.transceiver.signaling.access import caller_of, is_loopback
-from firsthop.transceiver.signaling.end import MAX_AUDIO_MESSAGE, MAX_SIDEBAND_MESSAGE, close
+from firsthop.transceiver.signaling.socketend import MAX_AUDIO_MESSAGE, MAX_SIDEBAND_MESSAGE, close
 
 #: Marks what was passed on, so that it is not again.
 HEADER: Final = "Firsthop-Forwarded"

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from firsthop.config import Settings
 from firsthop.errors import AccessError, ConfigError, EventError, SignalingError
+from firsthop.overlay import overlaid
 from firsthop.realtime.events import CLIENT_EVENTS, new_id
 from firsthop.realtime.session import Session
 from firsthop.transceiver.signaling.access import Caller
@@ -64,7 +65,7 @@ class Placing:
         if session and events is not None and "session.update" not in events:
             message = "the client secret fixes the session: it does not allow session.update"
             raise AccessError(message, code="session_fixed", param="session")
-        merged = laid_over(caller.grant.session, session)
+        merged = overlaid(caller.grant.session, session)
         return Terms(session=base | merged, client_events=events)
 
     def effective(self, terms: Terms) -> dict[str, Any]:
@@ -101,18 +102,6 @@ def granted(session: Mapping[str, Any]) -> Terms:
     events = channel.get("allowed_client_events")
     rest = {name: value for name, value in session.items() if name != "client"}
     return Terms(session=rest, client_events=None if events is None else _known(events))
-
-
-def laid_over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge deeply; `high` wins. An object of another ``type`` replaces what is below it."""
-    merged = dict(low)
-    for name, value in high.items():
-        below = merged.get(name)
-        if isinstance(below, dict) and isinstance(value, dict):
-            same = "type" not in value or value["type"] == below.get("type")
-            value = laid_over(below, value) if same else value
-        merged[name] = value
-    return merged
 
 
 def _known(events: object) -> frozenset[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from firsthop.errors import SignalingError
-from firsthop.transceiver.signaling.placing import laid_over
+from firsthop.overlay import overlaid
 
 #: Beta's name of an audio format -> the format.
 _FORMATS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -53,7 +53,7 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
             raise SignalingError(message, code="unknown_parameter", param=name[:100])
         for part in reversed(_PLACES[name]):
             value = {part: _today(name, value) if part == _PLACES[name][-1] else value}
-        session = laid_over(session, value)
+        session = overlaid(session, value)
     return session
 
 

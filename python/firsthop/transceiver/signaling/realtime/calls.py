@@ -9,8 +9,9 @@ from fastapi import APIRouter, Query, Request, Response
 from firsthop.errors import SignalingError
 from firsthop.transceiver.signaling import offers
 from firsthop.transceiver.signaling.access import caller_of
-from firsthop.transceiver.signaling.description import ANSWER, PLACE_BODY, SECURITY, refusals
+from firsthop.transceiver.signaling.description import SECURITY, refusals
 from firsthop.transceiver.signaling.desk import Desk
+from firsthop.transceiver.signaling.realtime.bodies import ANSWER, PLACE_BODY
 
 Model = Annotated[
     str | None,
@@ -18,9 +19,8 @@ Model = Annotated[
 ]
 
 
-def routes(desk: Desk) -> APIRouter:
-    """Return the routes under /v1/realtime that are about calls."""
-    router = APIRouter(prefix="/v1/realtime", tags=["realtime"])
+def add(router: APIRouter, desk: Desk) -> None:
+    """Add the routes under /v1/realtime that are about calls."""
 
     async def create_call(request: Request, model: Model = None) -> Response:
         """Answer an SDP offer: raw, as part `sdp` of a form, or as `sdp` of a JSON object."""
@@ -65,5 +65,3 @@ def routes(desk: Desk) -> APIRouter:
         """Refuse what only telephone calls know."""
         message = "there are no telephone calls (SIP) here: calls come by WebRTC or WebSocket"
         raise SignalingError(message, status=404, code="sip_not_supported")
-
-    return router

@@ -8,17 +8,16 @@ from firsthop.errors import SignalingError
 from firsthop.transceiver.signaling.access import caller_of
 from firsthop.transceiver.signaling.description import SECURITY, refusals
 from firsthop.transceiver.signaling.desk import Desk
-from firsthop.transceiver.signaling.end import SocketEnd
 from firsthop.transceiver.signaling.forwarding import subprotocol
 from firsthop.transceiver.signaling.http import error_response
+from firsthop.transceiver.signaling.socketend import SocketEnd
 
 
-def routes(desk: Desk) -> APIRouter:
-    """Return the WebSocket at /v1/realtime, and what other paths answer to one."""
-    router = APIRouter(tags=["realtime"])
+def add(router: APIRouter, desk: Desk) -> None:
+    """Add the WebSocket at /v1/realtime."""
 
     @router.get(
-        "/v1/realtime",
+        "",
         status_code=426,
         responses=refusals(401, 403, 426),
         openapi_extra={"security": SECURITY},
@@ -32,19 +31,12 @@ def routes(desk: Desk) -> APIRouter:
         message = "expected a WebSocket here; SDP offers are posted to /v1/realtime/calls"
         raise SignalingError(message, status=426, code="upgrade_required")
 
-    @router.websocket("/v1/realtime")
+    @router.websocket("")
     async def connect(websocket: WebSocket) -> None:
         try:
             await _connect(desk, websocket)
         except SignalingError as error:
             await websocket.send_denial_response(error_response(error))
-
-    @router.websocket("/{path:path}")
-    async def elsewhere(websocket: WebSocket, path: str) -> None:
-        error = SignalingError("WebSockets go to /v1/realtime", status=404, code="not_found")
-        await websocket.send_denial_response(error_response(error))
-
-    return router
 
 
 async def _connect(desk: Desk, websocket: WebSocket) -> None:

@@ -9,10 +9,12 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 
 from firsthop.errors import SignalingError
-from firsthop.transceiver.signaling import flat, offers
+from firsthop.transceiver.signaling import offers
 from firsthop.transceiver.signaling.access import caller_of
-from firsthop.transceiver.signaling.description import FLAT_BODY, SECRET_BODY, refusals
+from firsthop.transceiver.signaling.description import refusals
 from firsthop.transceiver.signaling.desk import Desk
+from firsthop.transceiver.signaling.realtime import flat
+from firsthop.transceiver.signaling.realtime.bodies import FLAT_BODY, SECRET_BODY
 
 #: How long a secret is good for new calls, in seconds. Calls may outlive it.
 _DEFAULT_SECONDS: Final = 600
@@ -20,9 +22,8 @@ _MIN_SECONDS: Final = 10
 _MAX_SECONDS: Final = 7200
 
 
-def routes(desk: Desk) -> APIRouter:
-    """Return the routes under /v1/realtime that make client secrets."""
-    router = APIRouter(prefix="/v1/realtime", tags=["client secrets"])
+def add(router: APIRouter, desk: Desk) -> None:
+    """Add the routes under /v1/realtime that make client secrets."""
     errors = refusals(400, 401, 403, 413, 415)
 
     @router.post("/client_secrets", responses=errors, openapi_extra=SECRET_BODY)
@@ -47,8 +48,6 @@ def routes(desk: Desk) -> APIRouter:
         value, effective = _sealed(desk, request, flat.nested(body), expires_at)
         secret = {"value": value, "expires_at": expires_at}
         return {**flat.flattened(effective), "client_secret": secret}
-
-    return router
 
 
 def _sealed(

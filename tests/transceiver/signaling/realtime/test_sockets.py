@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from firsthop.errors import OverloadedError
 from firsthop.transceiver.signaling.clientsecret import ClientSecrets
-from firsthop.transceiver.signaling.end import MAX_SIDEBAND_MESSAGE
+from firsthop.transceiver.signaling.socketend import MAX_SIDEBAND_MESSAGE
 from firsthop.transceiver.terms import Terms
 from transceiver.edge import API_KEY, BEARER, CALL, GREETING, Edge
 

@@ -1,0 +1,1 @@
+"""Tests of the Realtime API: over HTTP, by WebSocket."""
