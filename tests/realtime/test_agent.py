@@ -86,7 +86,7 @@ def test_words_are_cut_where_the_sound_was(ms: int, heard: str) -> None:
 def test_of_what_is_still_made_the_words_go_by_the_pace_of_speech() -> None:
     told = Told()
     told.say(0, 500, made=False)
-    assert told.stop(0, 500) == "One", "not all of them, though all of the sound was heard"
+    assert told.stop(0, 500) == "One two", "not all of them, though all of the sound was heard"
     assert told.events[-1]["audio_end_ms"] == 500
 
 

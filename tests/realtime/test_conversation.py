@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -149,3 +150,22 @@ def test_whatever_comes_from_outside_does_no_harm(events: list[dict[str, Any]]) 
         conversation.observe(event)
         assert conversation.last is None or conversation.item(conversation.last) is not None
         assert conversation._bytes == sum(len(as_json(item)) for item in conversation)
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"),
+    [(0.0, ""), (0.3, "one"), (0.5, "one"), (0.8, "one two"), (1.0, "one two three")],
+)
+def test_of_an_item_that_was_cut_off_the_words_are_kept_that_were_heard(
+    share: float, kept: str
+) -> None:
+    conversation = Conversation()
+    content = [{"type": "output_audio", "transcript": "one two three"}]
+    item = {"id": "item_1", "type": "message", "role": "assistant", "content": content}
+    conversation.observe({"type": "conversation.item.done", "item": item})
+    conversation.shorten("item_1", share)
+    conversation.shorten("item_2", share)
+    shortened = conversation.item("item_1")
+    assert shortened is not None
+    assert shortened["content"][0]["transcript"] == kept
+    assert shortened["status"] == "incomplete"

@@ -106,3 +106,14 @@ def test_a_server_that_never_says_done_does_not_fill_the_memory() -> None:
         heard.queue(number, response=str(number))
         heard.buffer.ended(number, WHOLE)
     assert len(heard.buffer._responses) <= 100
+
+
+def test_the_length_of_the_latest_items_is_known() -> None:
+    told: list[Mapping[str, Any]] = []
+    output = OutputAudioBuffer(told.append)
+    assert output.length_ms("item_0") == 0
+    for number in range(40):
+        output.sounded(Place("resp", f"item_{number}"), 100)
+        output.sounded(Place("resp", f"item_{number}"), 20.5)
+    assert output.length_ms("item_39") == 120.5
+    assert output.length_ms("item_0") == 0, "long gone"

@@ -827,7 +827,7 @@ async def test_what_waits_for_a_channel_is_bounded() -> None:
     for _ in range(1000):
         conversation.call.send({"type": "weather.changed"})
     conversation.connect()
-    assert len(conversation.events) == 101
+    assert len(conversation.events) == 501
     await conversation.end()
 
 

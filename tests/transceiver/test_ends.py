@@ -9,7 +9,9 @@ import pytest
 
 from firsthop._native import Event
 from firsthop.call import Message
+from firsthop.errors import OverloadedError
 from firsthop.transceiver import ends as module
+from firsthop.transceiver import session as module_of_calls
 from firsthop.transceiver.ends import DataChannel, Seat
 from firsthop.transceiver.terms import Terms
 from transceiver.conversation import FRAME, Conversation, EventEnd, Listener, idle, until
@@ -172,7 +174,46 @@ def test_events_wait_for_the_channel_in_their_order_and_a_bounded_number() -> No
     channel.opened("hello")
     channel.deliver("now")
     assert sent == ["hello", *(str(n) for n in range(module._MAX_WAITING)), "now"]
+    channel.opened("hello again")
+    assert sent[-1] == "now", "the first channel is the one"
     channel.close()
+
+
+async def test_what_a_line_does_not_take_is_sent_when_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.0)
+    sent: list[str] = []
+    refusals = 2
+
+    def send(text: str) -> None:
+        nonlocal refusals
+        if text == "two" and refusals:
+            refusals -= 1
+            raise OverloadedError("a test")
+        sent.append(text)
+
+    channel = DataChannel(send)
+    channel.opened("hello")
+    for text in ("one", "two", "three"):
+        channel.deliver(text)
+    assert sent == ["hello", "one"]
+    await until(lambda: len(sent) == 4)
+    assert sent == ["hello", "one", "two", "three"]
+    channel.close()
+
+
+async def test_sidebands_of_a_call_are_bounded() -> None:
+    conversation = Conversation(idle)
+    conversation.connect()
+    ends = [EventEnd() for _ in range(module_of_calls._MAX_ENDS)]
+    for end in ends[:-1]:
+        conversation.call.join(end)
+    with pytest.raises(OverloadedError, match="at most 16"):
+        conversation.call.join(ends[-1])
+    conversation.call.leave(ends[0])
+    conversation.call.join(ends[-1])
+    await conversation.end()
 
 
 async def test_a_refusal_has_an_id_of_its_own() -> None:

@@ -12,7 +12,7 @@ from firsthop.config import Settings, TurnSettings
 from firsthop.errors import SessionClosed
 from firsthop.transceiver import session as module
 from speech.sentence import silence, spoken
-from transceiver.conversation import FRAME, RATE, Conversation, Listener, idle
+from transceiver.conversation import FRAME, RATE, Conversation, Listener, idle, until
 
 
 async def test_agent_starts_when_the_client_connects_and_ends_with_the_call() -> None:
@@ -187,7 +187,7 @@ async def test_other_events_of_the_client_are_the_agents() -> None:
     assert conversation.told() == ["session.created", "error"]
 
 
-async def test_an_engine_that_does_not_keep_up_loses_news_but_no_turn_and_no_flush() -> None:
+async def test_an_engine_that_does_not_keep_up_loses_no_news_no_turn_and_no_flush() -> None:
     listener = Listener()
     conversation = Conversation(listener)
     conversation.connect()
@@ -195,6 +195,7 @@ async def test_an_engine_that_does_not_keep_up_loses_news_but_no_turn_and_no_flu
     conversation.engine.overloads = 3
     conversation.hear(silence(500, RATE) + await spoken(RATE))
     await conversation.engine.until("flush", 1)
+    await until(lambda: "input_audio_buffer.speech_started" in conversation.told())
     conversation.close()
     await conversation.over.wait()
     assert any(isinstance(event, SpeechStarted) for event in listener.heard)
@@ -233,3 +234,26 @@ async def test_what_the_agent_says_is_told_to_the_client() -> None:
     assert done["response"]["output"][0]["content"][0]["transcript"] == "Hello."
     conversation.close()
     await conversation.over.wait()
+
+
+async def test_of_what_another_server_said_the_words_are_kept_that_were_heard() -> None:
+    conversation = Conversation(idle, realtime=True)
+    conversation.connect()
+    call = conversation.call
+    content = [{"type": "output_audio", "transcript": "One two three four."}]
+    item = {
+        "id": "item_1",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": content,
+    }
+    call.play(bytes(2 * RATE), response_id="resp_1", item_id="item_1")
+    call.send({"type": "conversation.item.done", "item": item, "previous_item_id": None})
+    conversation.report(Event.PlayoutStarted(1, 0), Event.PlayoutEnded(1, 0, 500, True))
+    truncated = {"item_id": "item_1", "content_index": 0, "audio_end_ms": 500}
+    call.send({"type": "conversation.item.truncated", **truncated})
+    [retrieved] = conversation.ask("conversation.item.retrieve", item_id="item_1")
+    assert retrieved["item"]["status"] == "incomplete"
+    assert retrieved["item"]["content"][0]["transcript"] == "One two"
+    await conversation.end()

@@ -329,5 +329,5 @@ async def test_a_realtime_servers_sound_reaches_the_client_where_it_belongs() ->
 async def test_nothing_is_kept_for_a_data_channel_that_does_not_exist() -> None:
     conversation = by_socket()
     conversation.call.say(FRAME)
-    assert conversation.call._channel._waiting == []
+    assert not conversation.call._channel._waiting
     await conversation.end()

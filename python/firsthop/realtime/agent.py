@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from firsthop.call import CallerIdle, CallEvent, Message, Place, Played, SpeechEnded
 from firsthop.errors import BackendError, EventError, SessionClosed
-from firsthop.realtime.conversation import Conversation, Item
+from firsthop.realtime.conversation import Conversation, Item, words
 from firsthop.realtime.events import as_json, id_of, new_id
 from firsthop.realtime.output import Emit, OutputAudioBuffer
 from firsthop.realtime.session import Session
@@ -539,9 +539,7 @@ class _Speech(_OneItem):
         # Of a stream that was not complete, the text may be far ahead of the sound.
         whole = self.outcome == "completed"
         total_ms = self.length_ms if whole else len(self.text) * 1000 / _PACE
-        if ms >= total_ms:
-            return self.text
-        return self.text[: int(len(self.text) * ms / total_ms)].rpartition(" ")[0]
+        return words(self.text, ms / total_ms if total_ms else 1.0)
 
     def _part(self, kind: str) -> dict[str, Any]:
         return {"type": kind, "transcript": self.transcript}

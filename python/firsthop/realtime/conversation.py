@@ -84,6 +84,18 @@ class Conversation:
             if transcript is not None:
                 self.amend(item_id, 0, {"transcript": transcript})
 
+    def shorten(self, item_id: str, share: float) -> None:
+        """Take note that only a part of an item's sound was heard, and keep as much of its words.
+
+        Args:
+            item_id: Which.
+            share: How much of its sound, 0 to 1.
+        """
+        item = self._items.get(item_id)
+        parts = item.get("content") if item is not None else None
+        text = parts[0].get("transcript") if isinstance(parts, list) and parts else None
+        self.cut(item_id, words(text, share) if isinstance(text, str) else None)
+
     def place(self, item_id: str, *, after: str | None) -> None:
         """Move an item behind another; None: to the front."""
         others = [name for name in self._items if name != item_id]
@@ -122,6 +134,19 @@ class Conversation:
             self._bytes -= self._sizes.pop(item_id)
             if self._last == item_id:
                 self._last = next(reversed(self._items), None)
+
+
+def words(text: str, share: float) -> str:
+    """The whole words in the first part of a text.
+
+    Args:
+        text: Any.
+        share: How long the part is, 0 to 1.
+    """
+    if share >= 1 or not text:
+        return text
+    end = int(len(text) * share)
+    return text[:end] if text[end] == " " else text[:end].rpartition(" ")[0]
 
 
 def _silent(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ Emit = Callable[[Mapping[str, Any]], None]
 #: Responses that are followed at once. There are more only if a server does not say that it is done
 #: with them.
 _MAX_OPEN: Final = 100
+#: Items whose length is remembered: the latest.
+_MAX_LENGTHS: Final = 32
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class OutputAudioBuffer:
         self._emit = emit
         self._places: dict[int, Place] = {}
         self._responses: dict[str, _Playing] = {}
+        self._lengths: dict[str, float] = {}
 
     @property
     def empty(self) -> bool:
@@ -55,6 +58,16 @@ class OutputAudioBuffer:
     def holds(self, response_id: str) -> bool:
         """Whether sound of a response waits to be heard or is being heard."""
         return any(place.response_id == response_id for place in self._places.values())
+
+    def sounded(self, place: Place, ms: float) -> None:
+        """Take note of more sound of an item."""
+        self._lengths[place.item_id] = self._lengths.pop(place.item_id, 0.0) + ms
+        if len(self._lengths) > _MAX_LENGTHS:
+            del self._lengths[next(iter(self._lengths))]
+
+    def length_ms(self, item_id: str) -> float:
+        """How much sound an item has, in ms; 0 if that is not (or no longer) known."""
+        return self._lengths.get(item_id, 0.0)
 
     def started(self, utterance: int) -> None:
         """Take note that its first packet left."""

@@ -100,6 +100,7 @@ class Calls:
 
         Raises:
             UnknownCallError: There is no such call.
+            OverloadedError: Too many have joined it already.
         """
         self._find(call_id).join(end)
 

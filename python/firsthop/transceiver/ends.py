@@ -7,12 +7,17 @@ other line; servers of the application may join by sockets beside it (sidebands)
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-#: What waits for the data channel to open; it opens within a second or never.
-_MAX_WAITING: Final = 100
+from firsthop.errors import OverloadedError
+
+#: What waits for the data channel: it opens within a second or never.
+_MAX_WAITING: Final = 500
+#: After how long a line that does not keep up is asked again.
+_RETRY_SECONDS: Final = 0.02
 #: Events that an end may send at once, and per second. A conversation takes a few.
 _BURST: Final = 500
 _PER_SECOND: Final = 100
@@ -35,10 +40,13 @@ class End(Protocol):
 
 
 class DataChannel:
-    """The caller's data channel ``oai-events``. Events wait until the client has opened it.
+    """The caller's data channel ``oai-events``, the first one that the client opens.
+
+    Events wait until it is open, and while the line does not keep up: clients count on the end of
+    every response that they were told of.
 
     Args:
-        send_text: Sends one message on the open channel.
+        send_text: Sends one message on the open channel; raises `OverloadedError` if it cannot now.
     """
 
     wants_audio = False
@@ -46,25 +54,42 @@ class DataChannel:
     def __init__(self, send_text: Callable[[str], None]) -> None:
         self._send_text = send_text
         self._open = False
-        self._waiting: list[str] = []
+        self._waiting: deque[str] = deque()
+        self._retry: asyncio.TimerHandle | None = None
 
     def opened(self, greeting: str) -> None:
         """Send a greeting, then what has waited."""
-        self._open = True
-        waiting, self._waiting = self._waiting, []
-        for text in (greeting, *waiting):
-            self._send_text(text)
+        if not self._open:
+            self._open = True
+            self._waiting.appendleft(greeting)
+            self._send_on()
 
     def deliver(self, text: str) -> None:
-        """Send an event, now or when the channel opens."""
-        if self._open:
-            self._send_text(text)
-        elif len(self._waiting) < _MAX_WAITING:
+        """Send an event, now or when that is possible."""
+        if len(self._waiting) < _MAX_WAITING:
             self._waiting.append(text)
+        self._send_on()
 
     def close(self) -> None:
         """Keep nothing."""
+        self._open = False
         self._waiting.clear()
+        if self._retry is not None:
+            self._retry.cancel()
+
+    def _send_on(self) -> None:
+        while self._open and self._waiting and self._retry is None:
+            try:
+                self._send_text(self._waiting[0])
+            except OverloadedError:
+                loop = asyncio.get_running_loop()
+                self._retry = loop.call_later(_RETRY_SECONDS, self._try_again)
+            else:
+                self._waiting.popleft()
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._send_on()
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ clients may ask of any Realtime server, and passes on the rest.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -52,6 +51,8 @@ _FAREWELL_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.02
 #: The shortest turn that a client may commit, as the contract has it.
 _SHORTEST_COMMIT_MS: Final = 100
+#: Ends of one call: the caller's, and sidebands.
+_MAX_ENDS: Final = 17
 
 
 class LiveCall(Call):
@@ -133,7 +134,12 @@ class LiveCall(Call):
             end: The end; it is greeted with ``session.created``.
             client_events: The types of events that it may send; None: all.
             caller: It is the caller's own: the call ends when it goes.
+
+        Raises:
+            OverloadedError: There are too many already.
         """
+        if len(self._seats) >= _MAX_ENDS:
+            raise OverloadedError(f"a call has at most {_MAX_ENDS - 1} sidebands")
         if caller:
             # It comes instead of a data channel.
             self._seats.pop(id(self._channel), None)
@@ -441,6 +447,7 @@ class LiveCall(Call):
                 self._encoders[utterance] = encoder
             deltas = encoder.encode(pcm, last=complete)
         if playback.place is not None:
+            self._output.sounded(playback.place, len(pcm) * 500 / self.sample_rate)
             where = {
                 "response_id": playback.place.response_id,
                 "item_id": playback.place.item_id,
@@ -469,10 +476,7 @@ class LiveCall(Call):
             asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._insist, command)
 
     def _send_text(self, text: str) -> None:
-        if self.ended is None:
-            # A line that does not keep up loses news, as a closed channel does.
-            with contextlib.suppress(OverloadedError):
-                self._connected_line().send(text)
+        self._connected_line().send(text)
 
     def _connected_line(self) -> Line:
         if self._line is None:
@@ -493,6 +497,8 @@ class LiveCall(Call):
         """Tell all ends, and follow what is told."""
         text = _numbered(event)
         self._items.observe(event)
+        if event.get("type") == "conversation.item.truncated" and self._conversation is None:
+            self._shorten(event.get("item_id"), event.get("audio_end_ms"))
         sound = event.get("type") == "response.output_audio.delta"
         for seat in list(self._seats.values()):
             if seat.end.wants_audio or not sound:
@@ -502,6 +508,12 @@ class LiveCall(Call):
             if isinstance(response, dict) and isinstance(response.get("id"), str):
                 self._output.response_done(response["id"])
             self._expect_the_caller()
+
+    def _shorten(self, item_id: object, ms: object) -> None:
+        """Keep as much of an item's words as was heard of its sound."""
+        length_ms = self._output.length_ms(item_id) if isinstance(item_id, str) else 0
+        if isinstance(item_id, str) and isinstance(ms, int) and length_ms:
+            self._items.shorten(item_id, ms / length_ms)
 
     def _output_changed(self, event: Mapping[str, Any]) -> None:
         # Who plays the sound himself knows better than we do what has been heard.

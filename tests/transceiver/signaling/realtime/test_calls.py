@@ -332,7 +332,7 @@ async def test_without_demo_there_is_no_page() -> None:
 
 # The real engine.
 
-REAL_OFFER = (Path(__file__).parent / "offer.sdp").read_text().replace("\n", "\r\n")
+REAL_OFFER = (Path(__file__).parents[2] / "offer.sdp").read_text().replace("\n", "\r\n")
 
 
 @pytest.fixture

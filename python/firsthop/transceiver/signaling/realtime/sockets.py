@@ -73,7 +73,9 @@ async def _place(desk: Desk, websocket: WebSocket, model: str) -> None:
 
 async def _serve(desk: Desk, websocket: WebSocket, call_id: str, end: SocketEnd) -> None:
     try:
-        await websocket.accept(subprotocol=subprotocol(websocket))
+        # As for a call by WebRTC: who has its id can join it, and end it.
+        headers = [(b"location", f"/v1/realtime/calls/{call_id}".encode())]
+        await websocket.accept(subprotocol=subprotocol(websocket), headers=headers)
         await end.serve(lambda text: desk.calls.receive(call_id, end, text))
     finally:
         desk.calls.detach(call_id, end)
