@@ -13,6 +13,7 @@ from e2e.processes import Edge, Process
 from e2e.sound import RATE
 from e2e.waiting import until
 
+API_KEY = "a-key-for-this-test-and-no-other"
 #: Of the fake microphone once it has said its words: longer than any call here.
 REST = sound.silence(90)
 
@@ -121,6 +122,26 @@ async def test_a_call_takes_no_mouse(edge: Edge, tmp_path: Path) -> None:
         await page.page.keyboard.press("Escape")
         await page.reaches("ended")
         await check_that_calls_ended(process, 2)
+
+
+async def test_where_keys_are_needed_the_page_asks_for_one(edge: Edge, tmp_path: Path) -> None:
+    process = await edge.dev("echo", signaling__api_keys=[API_KEY])
+    async with demo_page(tmp_path, REST) as page:
+        await page.open(process.url)
+        assert not await page.page.is_visible("#credential")
+        await page.page.click("#toggle")
+        assert await page.reaches("failed") == "failed"
+        assert "(401)" in await page.page.inner_text("#detail")
+        await page.page.fill("#credential", "not-the-key")
+        await page.page.keyboard.press("Enter")
+        assert await page.reaches("failed") == "failed"
+
+        await page.page.fill("#credential", API_KEY)
+        await page.page.keyboard.press("Enter")
+        await page.event("session.created")
+        await page.page.click("#toggle")
+        assert await page.reaches("ended") == "ended"
+        await check_that_calls_ended(process, 1)
 
 
 async def check_that_the_relay_is_the_only_way(page: DemoPage, edge: Edge) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from firsthop._native import Event
 from firsthop.call import Call, Message, SpeechEnded, SpeechStarted
 from firsthop.errors import SessionClosed
+from firsthop.realtime.events import new_id
 from firsthop.transceiver.terms import Terms
 from transceiver.conversation import FRAME, SECOND, Conversation, EventEnd, Told, settled
 from transceiver.test_contract import TOOLS, Pieces, message, output
@@ -104,6 +105,7 @@ class Scene:
         self._streams: list[Pieces] = []
         self._interrupting: set[asyncio.Task[object]] = set()
         self._asked = 0
+        self.turn_item = new_id("item")
         self._line = ModelLine()
         self.conversation = Conversation(self._agent, terms=Terms(session={"tools": TOOLS}))
         self.call = self.conversation.call
@@ -179,14 +181,17 @@ class Scene:
             case "delete" if self.items():
                 self.client("conversation.item.delete", item_id=self.items()[-1])
             case "push to talk":
-                self.call._turns._keep(SECOND, None)
+                self.call._listening._turns._keep(SECOND, None)
                 self.client("input_audio_buffer.commit")
             case "speak":
                 can_interrupt = self.call.speaking
-                self.call._turn_begins(SpeechStarted(0), can_interrupt=can_interrupt)
+                self.turn_item = new_id("item")
+                turn = SpeechStarted(0)
+                self.call._turn_begins(turn, self.turn_item, can_interrupt=can_interrupt)
             case "fall silent":
                 detection = self.call._session.turn_detection
-                self.call._turn_ends(SpeechEnded(10, FRAME), detection)
+                self.call._turn_ends(SpeechEnded(10, FRAME, self.turn_item), detection)
+                self.turn_item = new_id("item")
             case "be silent for long":
                 self.call._caller_is_idle(5000)
             case "nonsense":

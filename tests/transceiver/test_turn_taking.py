@@ -11,7 +11,7 @@ from firsthop._native import Event
 from firsthop.call import AudioFrame, Call, CallerIdle, Message, SpeechEnded, SpeechStarted
 from firsthop.config import Settings, TurnSettings
 from firsthop.speech.turns import TurnRules
-from firsthop.transceiver.session import turn_rules
+from firsthop.transceiver.listening import turn_rules
 from firsthop.transceiver.terms import Terms
 from speech.sentence import silence, spoken
 from transceiver.conversation import FRAME, RATE, SECOND, Conversation, Listener, idle, settled

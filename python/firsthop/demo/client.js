@@ -230,16 +230,25 @@ export class Call {
   #firstAudioTimer = 0;
   #onChange;
   #onEvent;
+  #credential;
+  #unauthorized = false;
 
   /**
    * @param {object} watchers
    * @param {(call: Call) => void} watchers.onChange After any change that a page may want to show.
    * @param {(call: Call, received: ReceivedEvent) => void} watchers.onEvent After each server event
    *   has been applied.
+   * @param {string} [watchers.credential] An API key or a client secret, where the server wants one.
    */
-  constructor({ onChange, onEvent }) {
+  constructor({ onChange, onEvent, credential = "" }) {
     this.#onChange = onChange;
     this.#onEvent = onEvent;
+    this.#credential = credential;
+  }
+
+  /** True when the server wants to know who calls, and was not told or not convinced. */
+  get isUnauthorized() {
+    return this.#unauthorized;
   }
 
   /** @returns {CallState} */
@@ -317,12 +326,13 @@ export class Call {
     this.#connectTimer = setTimeout(() => this.#fail(this.#connectTimeout()), CONNECT_TIMEOUT_MS);
     const response = await fetch(CALLS_URL, {
       method: "POST",
-      headers: { "Content-Type": "application/sdp" },
+      headers: { "Content-Type": "application/sdp", ...this.#authorization() },
       body: offer,
       signal: this.#abort.signal,
     }).catch((error) => {
       throw error instanceof TypeError ? UNREACHABLE : error;
     });
+    this.#unauthorized = response.status === 401;
     if (!response.ok) throw await refusal(response);
     this.#callUrl = response.headers.get("Location");
     const answer = await response.text();
@@ -498,7 +508,13 @@ export class Call {
     this.#callUrl = null;
     const signal = AbortSignal.timeout(1000);
     // Best effort: if the request is lost, the server ends the call when consent expires.
-    await fetch(url, { method: "POST", keepalive: true, signal }).catch(() => {});
+    const headers = this.#authorization();
+    await fetch(url, { method: "POST", keepalive: true, headers, signal }).catch(() => {});
+  }
+
+  /** @returns {Record<string, string>} */
+  #authorization() {
+    return this.#credential ? { Authorization: `Bearer ${this.#credential}` } : {};
   }
 
   /** Lets go of everything; may be called again for what came in the meantime. */

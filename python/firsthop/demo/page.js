@@ -449,6 +449,17 @@ function showState(call) {
   setText(element("hint"), call.isOver ? "" : "or press Esc");
 }
 
+/** @returns {HTMLInputElement} */
+function credential() {
+  return /** @type {HTMLInputElement} */ (element("credential"));
+}
+
+/** The server has API keys: this page has none of its own, so its user has to give one. */
+function askForCredential() {
+  element("access").hidden = false;
+  credential().focus();
+}
+
 /** The call on show, with what the page keeps for it. */
 class CallView {
   #scope = new Scope();
@@ -467,6 +478,7 @@ class CallView {
     this.#conversation = conversation;
     this.#network = network;
     this.call = new Call({
+      credential: credential().value.trim(),
       onChange: (call) => this.#show(call),
       onEvent: (call, received) => {
         this.#cutShort(received.event.type);
@@ -487,6 +499,7 @@ class CallView {
     this.#shown = call.state;
     if (call.state === "interrupted") this.#scope.cut();
     if (call.isOver) this.#close(call);
+    if (call.isOver && call.isUnauthorized) askForCredential();
   }
 
   /**
@@ -599,6 +612,9 @@ function expose(call) {
 
 buildSetup();
 expose(null);
+credential().addEventListener("keydown", ({ key }) => {
+  if (key === "Enter" && (current === null || current.isOver)) startCall();
+});
 element("toggle").addEventListener("click", () => {
   if (current === null || current.isOver) startCall();
   else hangUp();

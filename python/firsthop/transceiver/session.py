@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -28,19 +27,19 @@ from firsthop.call import (
     SpeechEnded,
     SpeechStarted,
 )
-from firsthop.config import Settings, TurnSettings
+from firsthop.config import Settings
 from firsthop.errors import BackendError, EventError, OverloadedError, SessionClosed
 from firsthop.realtime.agent import AgentConversation, unknown_item
 from firsthop.realtime.conversation import Conversation
 from firsthop.realtime.events import as_json, error_event, id_of, new_id, parse
 from firsthop.realtime.output import OutputAudioBuffer
-from firsthop.realtime.session import ServerVad, Session, TurnDetection, patience_ms
+from firsthop.realtime.session import ServerVad, Session, TurnDetection
 from firsthop.realtime.sound import Decoder, Encoder
-from firsthop.speech.turns import TurnDetector, TurnRules
 from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.ends import DataChannel, End, Seat
 from firsthop.transceiver.intake import Intake
 from firsthop.transceiver.line import Line
+from firsthop.transceiver.listening import Listening
 from firsthop.transceiver.terms import Terms
 
 log = structlog.get_logger()
@@ -104,11 +103,12 @@ class LiveCall(Call):
         self._channel = DataChannel(self._send_text)
         self._seats = {id(self._channel): Seat(self._channel, terms.client_events)}
 
-        self._turn_settings = settings.turns
-        self._turns = TurnDetector(self._turn_rules(), rate)
-        #: The item that the client was promised when the turn began.
-        self._turn_item: str | None = None
-        self._heard_samples = 0
+        self._listening = Listening(
+            rate,
+            settings.turns,
+            self._session.turn_detection,
+            detects=not self._traits.detects_turns,
+        )
         self._intake = Intake(rate, self._hear)
         self._decoder = Decoder(self._session.input_format, rate)
         self._encoders: dict[int, Encoder] = {}
@@ -239,53 +239,34 @@ class LiveCall(Call):
             self._start_agent()
 
     def _hear(self, pcm: bytes) -> None:
-        at_ms = self._heard_samples * 1000 // self.sample_rate
-        self._heard_samples += len(pcm) // 2
-        if not self._traits.detects_turns:
-            detection = self._session.turn_detection
-            may_interrupt = detection is not None and detection.interrupt_response
-            can_interrupt = may_interrupt and self.interruptible and self.speaking
-            for turn in self._turns.feed(pcm, alert=can_interrupt):
-                if isinstance(turn, SpeechStarted):
-                    self._turn_begins(turn, can_interrupt=can_interrupt)
-                else:
-                    self._turn_ends(turn, detection)
+        at_ms = self._listening.now_ms
+        detection = self._session.turn_detection
+        may_interrupt = detection is not None and detection.interrupt_response
+        can_interrupt = may_interrupt and self.interruptible and self.speaking
+        for turn, item_id in self._listening.hear(pcm, alert=can_interrupt):
+            if isinstance(turn, SpeechStarted):
+                self._turn_begins(turn, item_id, can_interrupt=can_interrupt)
+            else:
+                self._turn_ends(turn, detection)
         self._deliver(AudioFrame(pcm=pcm, at_ms=at_ms))
 
-    def _turn_begins(self, turn: SpeechStarted, *, can_interrupt: bool) -> None:
+    def _turn_begins(self, turn: SpeechStarted, item_id: str, *, can_interrupt: bool) -> None:
         if can_interrupt:
             self._metrics.interruptions.inc()
             self._stop_speaking("turn_detected")
         self._stay_up()
-        item_id = self._turn_item = new_id("item")
-        self._emit(
-            {
-                "type": "input_audio_buffer.speech_started",
-                "audio_start_ms": turn.at_ms,
-                "item_id": item_id,
-            }
-        )
+        kind = "input_audio_buffer.speech_started"
+        self._emit({"type": kind, "audio_start_ms": turn.at_ms, "item_id": item_id})
         self._deliver(turn)
 
     def _turn_ends(self, turn: SpeechEnded, detection: TurnDetection | None) -> None:
-        turn = replace(turn, item_id=self._take_turn_item())
-        self._emit(
-            {
-                "type": "input_audio_buffer.speech_stopped",
-                "audio_end_ms": turn.at_ms,
-                "item_id": turn.item_id,
-            }
-        )
+        kind = "input_audio_buffer.speech_stopped"
+        self._emit({"type": kind, "audio_end_ms": turn.at_ms, "item_id": turn.item_id})
         respond = detection is None or detection.create_response
         if self._conversation is None:
             self._deliver(turn)
         else:
             self._deliver_all(self._conversation.turn(turn, respond=respond))
-
-    def _take_turn_item(self) -> str:
-        """The id of the turn that is over, as the client was told when it began, if it was."""
-        item_id, self._turn_item = self._turn_item, None
-        return item_id or new_id("item")
 
     def _played(self, utterance: int, played: Played) -> None:
         self._encoders.pop(utterance, None)
@@ -357,8 +338,7 @@ class LiveCall(Call):
                 return self._commit(event)
             case "input_audio_buffer.clear":
                 self._decoder.flush()
-                self._turns.clear()
-                self._turn_item = None
+                self._listening.clear()
                 if self._conversation is not None:
                     return self._emit({"type": "input_audio_buffer.cleared"})
             case "conversation.item.create" | "response.create":
@@ -379,7 +359,7 @@ class LiveCall(Call):
 
     def _update(self, changes: Mapping[str, Any]) -> None:
         self._session.update(changes)
-        self._turns.follow(self._turn_rules())
+        self._listening.follow(self._session.turn_detection)
         decoder = self._decoder.for_format(self._session.input_format)
         if decoder is not self._decoder:
             self._hear_the_rest()
@@ -396,15 +376,12 @@ class LiveCall(Call):
     def _commit(self, event: Mapping[str, Any]) -> None:
         self._hear_the_rest()
         if self._conversation is None or self._traits.detects_turns:
-            self._turns.clear()
-            self._turn_item = None
+            self._listening.clear()
             return self._deliver(Message(event))
-        if self._turns.kept_ms < _SHORTEST_COMMIT_MS:
+        if self._listening.kept_ms < _SHORTEST_COMMIT_MS:
             message = f"expected at least {_SHORTEST_COMMIT_MS} ms of sound since the last commit"
             raise EventError("input_audio_buffer_commit_empty", message)
-        at_ms, audio = self._heard_samples * 1000 // self.sample_rate, self._turns.commit()
-        turn = SpeechEnded(at_ms=at_ms, audio=audio, item_id=self._take_turn_item())
-        self._deliver_all(self._conversation.turn(turn, respond=False))
+        self._deliver_all(self._conversation.turn(self._listening.commit(), respond=False))
 
     def _refuse(self, seat: Seat, event: Mapping[str, Any], error: EventError) -> None:
         """Tell an end that its event was refused."""
@@ -528,7 +505,9 @@ class LiveCall(Call):
         detection = self._session.turn_detection
         timeout_ms = detection.idle_timeout_ms if isinstance(detection, ServerVad) else None
         invoking = self._conversation is not None and self._conversation.invoking
-        busy = not self._output.empty or self._turns.speaking or invoking or self.ended is not None
+        busy = (
+            not self._output.empty or self._listening.speaking or invoking or self.ended is not None
+        )
         if timeout_ms is not None and not busy and not self._traits.detects_turns:
             loop = asyncio.get_running_loop()
             self._idle = loop.call_later(timeout_ms / 1000, self._caller_is_idle, timeout_ms)
@@ -541,7 +520,7 @@ class LiveCall(Call):
 
     def _caller_is_idle(self, timeout_ms: int) -> None:
         self._idle = None
-        now_ms = self._heard_samples * 1000 // self.sample_rate
+        now_ms = self._listening.now_ms
         item_id = new_id("item")
         self._emit(
             {
@@ -556,9 +535,6 @@ class LiveCall(Call):
             self._deliver(idle)
         else:
             self._deliver_all(self._conversation.idle(idle, item_id))
-
-    def _turn_rules(self) -> TurnRules | None:
-        return turn_rules(self._session.turn_detection, self._turn_settings)
 
     def _deliver_all(self, events: list[CallEvent]) -> None:
         for event in events:
@@ -594,19 +570,6 @@ class LiveCall(Call):
         """Stop the agent: the transceiver goes down."""
         if self._agent is not None:
             self._agent.cancel()
-
-
-def turn_rules(detection: TurnDetection | None, defaults: TurnSettings) -> TurnRules | None:
-    """When turns begin and end by our own detector; None if the client says so itself."""
-    if detection is None:
-        return None
-    if isinstance(detection, ServerVad):
-        threshold, padding_ms = detection.threshold, detection.prefix_padding_ms
-    else:
-        threshold, padding_ms = defaults.threshold, defaults.prefix_padding_ms
-    return TurnRules(
-        threshold=threshold, prefix_padding_ms=padding_ms, silence_ms=patience_ms(detection)
-    )
 
 
 def _too_many() -> EventError:
