@@ -49,6 +49,8 @@ REQUIRED = {
     "response.content_part.done": {*PLACE, "part"},
     "response.output_audio.delta": {*PLACE, "delta"},
     "response.output_audio.done": PLACE,
+    "response.output_text.delta": {*PLACE, "delta"},
+    "response.output_text.done": {*PLACE, "text"},
     "response.output_audio_transcript.delta": {*PLACE, "delta"},
     "response.output_audio_transcript.done": {*PLACE, "transcript"},
     "response.function_call_arguments.delta": {

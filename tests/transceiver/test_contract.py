@@ -888,6 +888,8 @@ async def test_every_event_of_the_contract_is_one_that_we_send() -> None:
     call.say(FRAME, text="Hello.")
     started(conversation, 1)
     ended(conversation, 1, 10, interrupted=True)
+    conversation.ask("session.update", session={"output_modalities": ["text"]})
+    call.say(FRAME, text="Hello.")
     asking = asyncio.create_task(call.invoke("weather", {}))
     await settled()
     conversation.ask("conversation.item.create", item=message(id="mine"))

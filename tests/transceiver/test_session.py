@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -256,4 +257,45 @@ async def test_of_what_another_server_said_the_words_are_kept_that_were_heard() 
     [retrieved] = conversation.ask("conversation.item.retrieve", item_id="item_1")
     assert retrieved["item"]["status"] == "incomplete"
     assert retrieved["item"]["content"][0]["transcript"] == "One two"
+    await conversation.end()
+
+
+async def test_a_client_that_only_reads_is_written_to() -> None:
+    conversation = Conversation(idle)
+    conversation.connect()
+    conversation.ask("session.update", session={"output_modalities": ["text"]})
+    conversation.events.clear()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield FRAME
+        yield FRAME
+
+    whole = conversation.call.say(FRAME, text="Hello.")
+    stream = conversation.call.say(pieces(), text="How are you?")
+    assert await whole == Played(ms=0, interrupted=False)
+    assert await stream == Played(ms=0, interrupted=False)
+    assert [note for note in conversation.engine.notes if note[0] == "play"] == []
+    assert conversation.told()[:9] == [
+        "response.created",
+        "response.output_item.added",
+        "conversation.item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "conversation.item.done",
+    ]
+    [first, second] = conversation.all("response.done")
+    assert first["response"]["output"][0]["content"] == [{"type": "output_text", "text": "Hello."}]
+    assert second["response"]["output"][0]["content"][0]["text"] == "How are you?"
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield FRAME
+        await asyncio.Event().wait()
+
+    unfinished = conversation.call.say(endless(), text="Well")
+    await conversation.call.interrupt()
+    assert await unfinished == Played(ms=0, interrupted=True)
+    assert conversation.call._unspoken == set()
     await conversation.end()

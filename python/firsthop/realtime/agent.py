@@ -81,6 +81,10 @@ class AgentConversation:
         self._output.queued(utterance, speech.place)
         self._add(speech)
 
+    def written(self, text: str) -> None:
+        """Take note that the agent says something to a client that wants to read it."""
+        self._add(_Writing(self._session, text))
+
     def sounded(self, utterance: int, ms: float, deltas: list[str]) -> None:
         """Take note of the next part of its sound; `deltas` are for who gets it in events."""
         speech = self._speeches.get(utterance)
@@ -543,6 +547,38 @@ class _Speech(_OneItem):
 
     def _part(self, kind: str) -> dict[str, Any]:
         return {"type": kind, "transcript": self.transcript}
+
+
+@dataclass(eq=False, slots=True)
+class _Writing(_OneItem):
+    """Something that the agent says and that is only read. It is complete when it is announced."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        self.outcome = "completed"
+
+    def item(self, status: str) -> dict[str, Any]:
+        """A message of the assistant."""
+        part = {"type": "output_text", "text": self.text}
+        return _message(
+            self.item_id, "assistant", status, [] if status == "in_progress" else [part]
+        )
+
+    def begin_content(self, emit: Emit) -> None:
+        """Tell the text."""
+        where, part = self._where(), {"type": "text", "text": ""}
+        emit({"type": "response.content_part.added", **where, "part": part})
+        emit({"type": "response.output_text.delta", **where, "delta": self.text})
+
+    def complete_content(self, emit: Emit) -> None:
+        """Tell it again, whole."""
+        where, part = self._where(), {"type": "text", "text": self.text}
+        emit({"type": "response.output_text.done", **where, "text": self.text})
+        emit({"type": "response.content_part.done", **where, "part": part})
+
+    def _where(self) -> dict[str, Any]:
+        return {**self.position(), "item_id": self.item_id, "content_index": 0}
 
 
 @dataclass(eq=False, slots=True)

@@ -160,6 +160,11 @@ class Session:
         """The same, for audio in events to the client."""
         return self._shape.audio.output.format.type
 
+    @property
+    def speaks(self) -> bool:
+        """Whether answers are heard, and not only read."""
+        return "audio" in self._shape.output_modalities
+
     def update(self, changes: Mapping[str, Any]) -> None:
         """Merge changes deeply; an object changes only the fields that it names.
 

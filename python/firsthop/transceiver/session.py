@@ -112,6 +112,8 @@ class LiveCall(Call):
         self._intake = Intake(rate, self._hear)
         self._decoder = Decoder(self._session.input_format, rate)
         self._encoders: dict[int, Encoder] = {}
+        #: What is said to a client that only reads.
+        self._unspoken: set[int] = set()
         self._stop_reason = "client_cancelled"
         self._idle: asyncio.TimerHandle | None = None
 
@@ -270,6 +272,7 @@ class LiveCall(Call):
 
     def _played(self, utterance: int, played: Played) -> None:
         self._encoders.pop(utterance, None)
+        self._unspoken.discard(utterance)
         self._playout_ended(utterance, played)
         self._output.ended(utterance, played)
         if self._conversation is not None:
@@ -395,11 +398,23 @@ class LiveCall(Call):
     # What `Call` wants from the line.
 
     def _play(self, utterance: int, pcm: bytes, *, complete: bool) -> None:
-        self._connected_line().play(utterance, pcm, complete=complete)
+        new = utterance not in self._playbacks
+        if new and self._conversation is not None and not self._session.speaks:
+            self._unspoken.add(utterance)
+        if utterance not in self._unspoken:
+            self._connected_line().play(utterance, pcm, complete=complete)
+        elif complete:
+            self._end_unspoken(utterance, interrupted=False)
+
+    def _end_unspoken(self, utterance: int, *, interrupted: bool) -> None:
+        played = Played(ms=0, interrupted=interrupted)
+        asyncio.get_running_loop().call_soon(self._played, utterance, played)
 
     def _flush(self) -> None:
         if self._conversation is not None:
             self._conversation.silenced()
+        for utterance in self._unspoken:
+            self._end_unspoken(utterance, interrupted=True)
         self._insist(self._connected_line().flush)
 
     def _send(self, event: Mapping[str, Any]) -> None:
@@ -412,11 +427,15 @@ class LiveCall(Call):
         self._stay_up()
         if playback.place is not None:
             self._output.queued(utterance, playback.place)
+        elif self._conversation is not None and utterance in self._unspoken:
+            self._conversation.written(playback.text)
         elif self._conversation is not None:
             self._conversation.said(utterance, playback.text)
 
     def _voiced(self, utterance: int, playback: Playback, pcm: bytes, *, complete: bool) -> None:
         deltas: list[str] = []
+        if utterance in self._unspoken:
+            return
         if any(seat.end.wants_audio for seat in self._seats.values()):
             encoder = self._encoders.get(utterance)
             if encoder is None:
