@@ -47,9 +47,10 @@ fuzz: ## Run each fuzz target for a minute (needs a nightly compiler and cargo-f
 	done
 
 .PHONY: bench
-bench: $(VENV)/.stamp/bench ## Measure the relay beside others and its recovery (ten minutes; best as root, on a quiet machine)
+bench: $(VENV)/.stamp/bench ## Measure the relay beside others, recovery and barge-in (a quarter of an hour; best as root, on a quiet machine)
 	@$(VENV)/bin/firsthop bench relay
 	@$(VENV)/bin/firsthop bench recovery
+	@$(VENV)/bin/firsthop bench barge-in
 
 .PHONY: lock
 lock: ## Pin the newest allowed Python packages again

@@ -6,6 +6,7 @@ holds `HOST`, by which the default route leads. What is started from here on liv
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import itertools
 import os
@@ -19,6 +20,8 @@ HOST = "10.99.0.1"
 #: Where transceivers and HTTP listen. Its name `localhost` is what browsers grant a microphone.
 LOOPBACK = "127.0.0.1"
 
+#: Longer than the kernel waits before it repeats itself.
+_QUIET_SECONDS = 2.0
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 #: Below the kernel's ephemeral ports, so that no client's socket is ever in the way.
@@ -56,6 +59,19 @@ def ports(count: int = 1) -> int:
     for _ in range(count - 1):
         next(_ports)
     return first
+
+
+async def quiet() -> int:
+    """Wait until nothing leaves any more, and return how many packets have left.
+
+    A browser that has ended left its multicast groups, and the kernel says so twice, a second apart
+    (RFC 3376 §8.11).
+    """
+    seen = -1
+    while seen != (now := packets_sent_away()):
+        seen = now
+        await asyncio.sleep(_QUIET_SECONDS)
+    return seen
 
 
 def packets_sent_away() -> int:

@@ -11,7 +11,7 @@ from e2e.processes import Edge
 
 
 async def test_the_agent_plays_back_what_an_aiortc_client_said(edge: Edge, peer: Peer) -> None:
-    sent_away = network.packets_sent_away()
+    sent_away = await network.quiet()
     process = await edge.dev()
     await peer.call(process.url)
     candidates = [line for line in peer.answer.splitlines() if line.startswith("a=candidate")]

@@ -47,3 +47,25 @@ async def test_time_that_passes_lets_more_come() -> None:
         await anext(heard)
     now[0] = 50.0
     assert len([piece async for piece in heard]) == 39
+
+
+async def test_who_waits_until_it_is_taken_waits_no_longer_than_somebody_takes() -> None:
+    speech = Speech(paced=False)
+    taken: list[bytes] = []
+
+    async def take() -> None:
+        async for piece in speech:
+            taken.append(piece)
+
+    speech.add(b"1")
+    speech.add(b"2")
+    taking = asyncio.create_task(take())
+    await speech.taken()
+    assert taken == [b"1", b"2"]
+    taking.cancel()
+    speech.add(b"3")
+    waiting = asyncio.create_task(speech.taken())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    speech.abandon()
+    await waiting

@@ -268,6 +268,9 @@ class _Exchange:
                     self._call.fail(action.code, action.message, event_id=action.event_id)
                 case Sound(place=place, pcm=pcm):
                     self._play(place, pcm)
+                    if not self._call.paced and place in self._speeches:
+                        # It goes out in events itself, and before those that follow it.
+                        await self._speeches[place][0].taken()
                 case EndOfSound(place=place):
                     if place in self._speeches:
                         self._speeches[place][0].end()
@@ -297,7 +300,7 @@ class _Exchange:
 
     def _play(self, place: Place, pcm: bytes) -> None:
         if place not in self._speeches:
-            speech = Speech()
+            speech = Speech(paced=self._call.paced)
             try:
                 playback = self._call.play(
                     speech,
@@ -327,7 +330,9 @@ class _Exchange:
     async def _settle(self, place: Place, playback: Playback) -> None:
         """Tell the bridge, once, how a playback ended."""
         played = await playback
-        if self._speeches.get(place, (None, None))[1] is playback:
+        told = self._speeches.get(place)
+        if told is not None and told[1] is playback:
+            told[0].abandon()
             del self._speeches[place]
             await self._do(self._bridge.played(place, played, time.monotonic()))
 

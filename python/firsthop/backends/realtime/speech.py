@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -19,18 +20,22 @@ class Speech:
     What bounds it is the bridge, which counts what was received and not played.
 
     Args:
+        paced: Whether it is played in real time; else it is handed on as it comes.
         clock: Returns the time in seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, paced: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lead_s = _LEAD_SECONDS if paced else math.inf
         self._clock = clock
         self._pieces: deque[bytes] = deque()
         self._ended = False
         self._news = asyncio.Event()
+        self._taken = asyncio.Event()
 
     def add(self, pcm: bytes) -> None:
         """Add sound; a piece may end within a sample."""
         self._pieces.append(pcm)
+        self._taken.clear()
         self._news.set()
 
     def end(self) -> None:
@@ -38,17 +43,26 @@ class Speech:
         self._ended = True
         self._news.set()
 
+    def abandon(self) -> None:
+        """Nobody takes it any more."""
+        self._taken.set()
+
+    async def taken(self) -> None:
+        """Wait until everything so far was handed on, or it was abandoned."""
+        await self._taken.wait()
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the pieces, at most so far ahead of real time."""
         started, handed_on = self._clock(), 0
         while True:
             while self._pieces:
                 ahead = handed_on / _BYTES_PER_SECOND - (self._clock() - started)
-                if ahead > _LEAD_SECONDS:
-                    await asyncio.sleep(ahead - _LEAD_SECONDS)
+                if ahead > self._lead_s:
+                    await asyncio.sleep(ahead - self._lead_s)
                 piece = self._pieces.popleft()
                 handed_on += len(piece)
                 yield piece
+            self._taken.set()
             if self._ended:
                 return
             self._news.clear()
