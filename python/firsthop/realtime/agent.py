@@ -8,17 +8,25 @@ done when the agent has made all of its sound, which may be long before that was
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from firsthop.call import CallerIdle, CallEvent, Message, Place, Played, SpeechEnded
+from firsthop.call import CallerIdle, CallEvent, Message, Played, SpeechEnded
 from firsthop.errors import BackendError, EventError, SessionClosed
-from firsthop.realtime.conversation import Conversation, Item, words
+from firsthop.realtime.conversation import Conversation, Item
 from firsthop.realtime.events import as_json, id_of, new_id
 from firsthop.realtime.output import Emit, OutputAudioBuffer
+from firsthop.realtime.responses import (
+    OneItem,
+    Response,
+    Silence,
+    Speech,
+    ToolCall,
+    Writing,
+    message_item,
+)
 from firsthop.realtime.session import Session
 
 #: Turns that may wait for a `response.create`, and their sound in bytes. The oldest go first.
@@ -32,8 +40,6 @@ _MAX_SPOKEN: Final = 20
 _ROUNDING_MS: Final = 20
 
 Refuse = Callable[[EventError], None]
-#: How fast people speak when nothing better is known, in characters per second.
-_PACE: Final = 15
 
 
 class AgentConversation:
@@ -54,9 +60,9 @@ class AgentConversation:
         self._output = output
         self._emit = emit
         #: Responses that are not done, in their order. The first one is under way.
-        self._order: deque[_Response] = deque()
-        self._speeches: dict[int, _Speech] = {}
-        self._spoken: deque[_Speech] = deque(maxlen=_MAX_SPOKEN)
+        self._order: deque[Response] = deque()
+        self._speeches: dict[int, Speech] = {}
+        self._spoken: deque[Speech] = deque(maxlen=_MAX_SPOKEN)
         self._tools: dict[str, asyncio.Future[str]] = {}
         #: Tools' outputs behind which a request for an answer follows that the agent is at already.
         self._answering = 0
@@ -76,14 +82,14 @@ class AgentConversation:
 
     def said(self, utterance: int, text: str) -> None:
         """Take note that the agent says something, after what it says already."""
-        speech = _Speech(self._session, text)
+        speech = Speech(self._session, text)
         self._speeches[utterance] = speech
         self._output.queued(utterance, speech.place)
         self._add(speech)
 
     def written(self, text: str) -> None:
         """Take note that the agent says something to a client that wants to read it."""
-        self._add(_Writing(self._session, text))
+        self._add(Writing(self._session, text))
 
     def sounded(self, utterance: int, ms: float, deltas: list[str]) -> None:
         """Take note of the next part of its sound; `deltas` are for who gets it in events."""
@@ -153,7 +159,7 @@ class AgentConversation:
         if name not in names:
             known = ", ".join(str(tool) for tool in names) or "none"
             raise BackendError(f"the client offers no tool {name!r}; it offers {known}")
-        call = _ToolCall(self._session, name, as_json(arguments))
+        call = ToolCall(self._session, name, as_json(arguments))
         output = self._tools[call.call_id] = asyncio.get_running_loop().create_future()
         output.add_done_callback(lambda _: self._tools.pop(call.call_id, None))
         self._add(call)
@@ -222,7 +228,7 @@ class AgentConversation:
         self._owed = []
         unanswered = [request for request in asked if request.begun == self._begun]
         if unanswered and not self._order:
-            return self._add(_Silence(self._session))
+            return self._add(Silence(self._session))
         for request in unanswered:
             message = "the agent is still answering; wait for response.done or cancel it"
             request.refuse(EventError("conversation_already_has_active_response", message))
@@ -274,7 +280,7 @@ class AgentConversation:
 
     def _delete(self, event: Mapping[str, Any]) -> None:
         item_id = self._known_item(event)["id"]
-        if any(isinstance(one, _OneItem) and one.item_id == item_id for one in self._order):
+        if any(isinstance(one, OneItem) and one.item_id == item_id for one in self._order):
             message = "the item is being made; cancel its response first"
             raise EventError("item_in_progress", message, param="item_id", event_id=id_of(event))
         self._emit({"type": "conversation.item.deleted", "item_id": event["item_id"]})
@@ -314,7 +320,7 @@ class AgentConversation:
             }
         )
 
-    def _withdraw(self, utterance: int, speech: _Speech) -> None:
+    def _withdraw(self, utterance: int, speech: Speech) -> None:
         """Forget what nobody was told of."""
         del self._speeches[utterance]
         self._order.remove(speech)
@@ -329,7 +335,7 @@ class AgentConversation:
                 "previous_item_id": previous,
             }
         )
-        self._tell_item(_message(item_id, "user", "completed", content), previous)
+        self._tell_item(message_item(item_id, "user", "completed", content), previous)
 
     def _tell_item(self, item: Mapping[str, Any], previous: str | None) -> None:
         for kind in ("conversation.item.added", "conversation.item.done"):
@@ -337,7 +343,7 @@ class AgentConversation:
 
     # The order of responses.
 
-    def _add(self, response: _Response) -> None:
+    def _add(self, response: Response) -> None:
         self._begun += 1
         self._order.append(response)
         self._advance()
@@ -348,7 +354,7 @@ class AgentConversation:
             response = self._order[0]
             if not response.announced:
                 response.announced = True
-                if isinstance(response, _Speech):
+                if isinstance(response, Speech):
                     self._spoken.append(response)
                 response.announce(self._emit, self._items.last)
             if response.outcome is None:
@@ -363,17 +369,6 @@ def unknown_item(event: Mapping[str, Any]) -> EventError:
     return EventError("item_not_found", message, param="item_id", event_id=id_of(event))
 
 
-def _message(item_id: str, role: str, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "object": "realtime.item",
-        "id": item_id,
-        "type": "message",
-        "role": role,
-        "status": status,
-        "content": content,
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class _Request:
     """A client's request for an answer."""
@@ -382,237 +377,3 @@ class _Request:
     #: How many responses there were when it came.
     begun: int
     refuse: Refuse
-
-
-@dataclass(eq=False, slots=True)
-class _Response(ABC):
-    """A response from its announcement to its end."""
-
-    session: Session
-    id: str = field(default_factory=lambda: new_id("resp"), init=False)
-    announced: bool = field(default=False, init=False)
-    #: How it ended: completed, cancelled or failed; None while it is under way.
-    outcome: str | None = field(default=None, init=False)
-    reason: str = field(default="", init=False)
-
-    def announce(self, emit: Emit, previous: str | None) -> None:
-        """Tell that it is under way, after the item `previous`."""
-        emit({"type": "response.created", "response": self._object("in_progress", [])})
-        self.begin(emit, previous)
-
-    def finish(self, emit: Emit) -> None:
-        """Tell how it ended."""
-        outcome = self.outcome or "completed"
-        output = self.complete(emit, "completed" if outcome == "completed" else "incomplete")
-        emit({"type": "response.done", "response": self._object(outcome, output)})
-
-    @abstractmethod
-    def begin(self, emit: Emit, previous: str | None) -> None:
-        """Tell what is in it."""
-
-    @abstractmethod
-    def complete(self, emit: Emit, status: str) -> list[dict[str, Any]]:
-        """Tell that nothing more of it follows; return its items."""
-
-    def _object(self, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
-        details: dict[str, Any] | None = None
-        if status == "cancelled":
-            details = {"type": "cancelled", "reason": self.reason or "client_cancelled"}
-        elif status == "failed":
-            error = {"type": "server_error", "code": "agent_failed"}
-            details = {"type": "failed", "error": error}
-        session = self.session.value
-        return {
-            "object": "realtime.response",
-            "id": self.id,
-            "status": status,
-            "status_details": details,
-            "output": output,
-            "output_modalities": session["output_modalities"],
-            "max_output_tokens": session["max_output_tokens"],
-            "metadata": None,
-            "usage": None,
-        }
-
-
-@dataclass(eq=False, slots=True)
-class _Silence(_Response):
-    """The answer of an agent that has none."""
-
-    def __post_init__(self) -> None:
-        self.outcome = "completed"
-
-    def begin(self, emit: Emit, previous: str | None) -> None:
-        """Have nothing to tell."""
-
-    def complete(self, emit: Emit, status: str) -> list[dict[str, Any]]:
-        """Have no items."""
-        return []
-
-
-@dataclass(eq=False, slots=True)
-class _OneItem(_Response):
-    """A response of one item."""
-
-    item_id: str = field(default_factory=lambda: new_id("item"), init=False)
-    previous: str | None = field(default=None, init=False)
-
-    @abstractmethod
-    def item(self, status: str) -> dict[str, Any]:
-        """The item, as it is: in_progress, completed or incomplete."""
-
-    @abstractmethod
-    def begin_content(self, emit: Emit) -> None:
-        """Tell what is in the item."""
-
-    @abstractmethod
-    def complete_content(self, emit: Emit) -> None:
-        """Tell that nothing more of it follows."""
-
-    def begin(self, emit: Emit, previous: str | None) -> None:
-        """Tell of the item, then what is in it."""
-        self.previous = previous
-        item = self.item("in_progress")
-        emit({"type": "response.output_item.added", **self.position(), "item": item})
-        emit({"type": "conversation.item.added", "item": item, "previous_item_id": previous})
-        self.begin_content(emit)
-
-    def complete(self, emit: Emit, status: str) -> list[dict[str, Any]]:
-        """Tell that what is in the item is complete, then that the item is."""
-        self.complete_content(emit)
-        item = self.item(status)
-        emit({"type": "response.output_item.done", **self.position(), "item": item})
-        emit({"type": "conversation.item.done", "item": item, "previous_item_id": self.previous})
-        return [item]
-
-    def position(self) -> dict[str, Any]:
-        """Where the item stands in the response."""
-        return {"response_id": self.id, "output_index": 0}
-
-
-@dataclass(eq=False, slots=True)
-class _Speech(_OneItem):
-    """Something that the agent says."""
-
-    text: str
-    #: Sound in events that waits for the announcement.
-    held: list[dict[str, Any]] = field(default_factory=list, init=False)
-    #: How much sound has been made.
-    length_ms: float = field(default=0.0, init=False)
-    #: What of the text was heard, as far as that is known.
-    transcript: str = field(default="", init=False)
-
-    def __post_init__(self) -> None:
-        self.transcript = self.text
-
-    @property
-    def place(self) -> Place:
-        """Where its sound belongs."""
-        return Place(self.id, self.item_id)
-
-    def where(self) -> dict[str, Any]:
-        """Where its sound belongs, for an event."""
-        return {**self.position(), "item_id": self.item_id, "content_index": 0}
-
-    def item(self, status: str) -> dict[str, Any]:
-        """A message of the assistant."""
-        content = [] if status == "in_progress" else [self._part("output_audio")]
-        return _message(self.item_id, "assistant", status, content)
-
-    def begin_content(self, emit: Emit) -> None:
-        """Tell its text, and the sound that waited."""
-        part = {"type": "audio", "transcript": ""}
-        emit({"type": "response.content_part.added", **self.where(), "part": part})
-        if self.text:
-            kind = "response.output_audio_transcript.delta"
-            emit({"type": kind, **self.where(), "delta": self.text})
-        for event in self.held:
-            emit(event)
-        self.held.clear()
-
-    def complete_content(self, emit: Emit) -> None:
-        """Tell its text again, whole."""
-        where = self.where()
-        emit({"type": "response.output_audio.done", **where})
-        kind = "response.output_audio_transcript.done"
-        emit({"type": kind, **where, "transcript": self.transcript})
-        emit({"type": "response.content_part.done", **where, "part": self._part("audio")})
-
-    def heard(self, ms: int) -> str:
-        """What of the text was heard in the first `ms`, as far as that can be told."""
-        # Of a stream that was not complete, the text may be far ahead of the sound.
-        whole = self.outcome == "completed"
-        total_ms = self.length_ms if whole else len(self.text) * 1000 / _PACE
-        return words(self.text, ms / total_ms if total_ms else 1.0)
-
-    def _part(self, kind: str) -> dict[str, Any]:
-        return {"type": kind, "transcript": self.transcript}
-
-
-@dataclass(eq=False, slots=True)
-class _Writing(_OneItem):
-    """Something that the agent says and that is only read. It is complete when it is announced."""
-
-    text: str
-
-    def __post_init__(self) -> None:
-        self.outcome = "completed"
-
-    def item(self, status: str) -> dict[str, Any]:
-        """A message of the assistant."""
-        part = {"type": "output_text", "text": self.text}
-        return _message(
-            self.item_id, "assistant", status, [] if status == "in_progress" else [part]
-        )
-
-    def begin_content(self, emit: Emit) -> None:
-        """Tell the text."""
-        where, part = self._where(), {"type": "text", "text": ""}
-        emit({"type": "response.content_part.added", **where, "part": part})
-        emit({"type": "response.output_text.delta", **where, "delta": self.text})
-
-    def complete_content(self, emit: Emit) -> None:
-        """Tell it again, whole."""
-        where, part = self._where(), {"type": "text", "text": self.text}
-        emit({"type": "response.output_text.done", **where, "text": self.text})
-        emit({"type": "response.content_part.done", **where, "part": part})
-
-    def _where(self) -> dict[str, Any]:
-        return {**self.position(), "item_id": self.item_id, "content_index": 0}
-
-
-@dataclass(eq=False, slots=True)
-class _ToolCall(_OneItem):
-    """A function that the client is to call. It is complete when it is announced."""
-
-    name: str
-    arguments: str
-    call_id: str = field(default_factory=lambda: new_id("call"), init=False)
-
-    def __post_init__(self) -> None:
-        self.outcome = "completed"
-
-    def item(self, status: str) -> dict[str, Any]:
-        """A function call."""
-        return {
-            "object": "realtime.item",
-            "id": self.item_id,
-            "type": "function_call",
-            "status": status,
-            "call_id": self.call_id,
-            "name": self.name,
-            "arguments": "" if status == "in_progress" else self.arguments,
-        }
-
-    def begin_content(self, emit: Emit) -> None:
-        """Tell the arguments."""
-        kind = "response.function_call_arguments.delta"
-        emit({"type": kind, **self._call(), "delta": self.arguments})
-
-    def complete_content(self, emit: Emit) -> None:
-        """Tell the arguments again, whole."""
-        kind = "response.function_call_arguments.done"
-        emit({"type": kind, **self._call(), "name": self.name, "arguments": self.arguments})
-
-    def _call(self) -> dict[str, Any]:
-        return {**self.position(), "item_id": self.item_id, "call_id": self.call_id}
