@@ -22,7 +22,7 @@ SECRETS = "/v1/realtime/client_secrets"
 OTHER = "another-api-key-of-the-tests"
 
 
-def secret(key: str = KEY, seconds: int = 600, terms: Terms | None = None) -> str:
+def secret(key: str = KEY, seconds: int = 7200, terms: Terms | None = None) -> str:
     sealer = ClientSecrets({0: bytes.fromhex(key)}, 0)
     return sealer.seal(terms or Terms(), int(time.time()) + seconds)
 

@@ -24,8 +24,9 @@ from transceiver.edge import API_KEY, BEARER, CALL, GREETING, Edge
 KEY = os.urandom(32)
 SIDEBAND = f"/v1/realtime?call_id={CALL}"
 CALLER = "/v1/realtime?model=any"
+#: Good for longer than all tests take: it is made before the first of them runs.
 SECRET = ClientSecrets({0: KEY}, 0).seal(
-    Terms(session={}, client_events=frozenset({"response.cancel"})), int(time.time()) + 600
+    Terms(session={}, client_events=frozenset({"response.cancel"})), int(time.time()) + 7200
 )
 
 
