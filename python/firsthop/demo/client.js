@@ -618,11 +618,13 @@ async function openMicrophone() {
  */
 async function refusal(response) {
   const body = await response.json().catch(() => null);
-  const message = body?.error?.message ?? response.statusText;
+  const message = (body?.error?.message ?? response.statusText).replace(/[.\s]+$/, "");
   const waitS = retryAfterS(response.headers.get("Retry-After"));
+  let wayOut = waitS === null ? "Start again to retry." : `Wait ${waitS} s, then start again.`;
+  if (response.status === 401) wayOut = "Give one, then start again.";
   return new CallFailure(
-    `The server refused the call (${response.status})${message ? `: ${message}` : "."}`,
-    waitS === null ? "Start again to retry." : `It asks you to wait ${waitS} s, then start again.`,
+    `The server refused the call (${response.status})${message ? `: ${message}` : ""}.`,
+    wayOut,
   );
 }
 
