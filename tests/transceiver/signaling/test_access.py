@@ -27,13 +27,19 @@ def secret(key: str = KEY, seconds: int = 7200, terms: Terms | None = None) -> s
     return sealer.seal(terms or Terms(), int(time.time()) + seconds)
 
 
+def forged() -> str:
+    """Return a secret of which one character is another one."""
+    true = secret()
+    return true[:30] + ("A" if true[30] != "A" else "B") + true[31:]
+
+
 CREDENTIALS = {
     "none": None,
     "an API key": API_KEY,
     "another API key": "nobodys-api-key-nobodys-api-key",
     "a secret": secret(),
     "an expired secret": secret(seconds=-1),
-    "a forged secret": secret()[:-2] + "AA",
+    "a forged secret": forged(),
     "another cluster's secret": secret(OTHER_KEY),
 }
 #: Credential -> status when placing a call, and when making a secret: with API keys, without.
