@@ -25,9 +25,8 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from firsthop.derived import derived
 from firsthop.flowcache.base import OWNER_BYTES, Flow, Owner
 
 _PREFIX: Final = "firsthop:flow:"
@@ -56,9 +55,9 @@ class Seal:
 
     def __init__(self, masters: Mapping[int, bytes], key_id: int, *, ttl_seconds: int) -> None:
         others = sorted(masters.keys() - {key_id})
-        self._name_keys = [_derived(masters[id_], b"flow cache name") for id_ in (key_id, *others)]
+        self._name_keys = [derived(masters[id_], "flow cache name") for id_ in (key_id, *others)]
         self._ciphers = {
-            id_: AESGCMSIV(_derived(master, b"flow cache value")) for id_, master in masters.items()
+            id_: AESGCMSIV(derived(master, "flow cache value")) for id_, master in masters.items()
         }
         self._key_id = key_id
         self.ttl_seconds = ttl_seconds
@@ -92,10 +91,6 @@ class Seal:
         if value_format != _FORMAT or not -_SKEW <= age <= self.ttl_seconds + _SKEW:
             return None
         return bytes(owner)
-
-
-def _derived(master: bytes, info: bytes) -> bytes:
-    return HKDF(algorithm=SHA256(), length=32, salt=b"firsthop", info=info).derive(master)
 
 
 def _name(key: bytes, flow: Flow) -> str:
