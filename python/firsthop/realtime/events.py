@@ -36,6 +36,16 @@ def as_json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
+def from_json(text: str) -> Any:
+    """Read JSON, and nothing that could not be sent back as JSON.
+
+    Raises:
+        ValueError: It is none, or holds a number that JSON cannot: NaN, an infinity, 1e999.
+        RecursionError: It is nested too deeply.
+    """
+    return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+
+
 def error_event(error: EventError) -> dict[str, Any]:
     """Return the event that tells of an error."""
     return {
@@ -57,7 +67,7 @@ def parse(text: str) -> dict[str, Any]:
         EventError: It is no event, or lacks what its type needs; the error names the event's id.
     """
     try:
-        event = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        event = from_json(text)
     except (ValueError, RecursionError):
         raise EventError("invalid_json", "expected one JSON object per message") from None
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
@@ -167,7 +177,7 @@ def _finite(text: str) -> float:
     """Parse a number of JSON, which has no infinity to send it back as."""
     number = float(text)
     if math.isinf(number):
-        raise ValueError(f"{text} is too large a number")
+        raise ValueError(f"{text[:20]} is too large a number")
     return number
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,6 +11,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from firsthop.errors import SignalingError
+from firsthop.realtime.events import from_json
 
 SDP: Final = "application/sdp"
 #: How deep a session may be: what merges it goes down by calling itself.
@@ -129,7 +128,7 @@ def _text(raw: bytes, what: str) -> str:
 
 def _json(text: str, param: str) -> dict[str, Any]:
     try:
-        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        value = from_json(text)
     except (ValueError, RecursionError) as error:
         message = f"expected a JSON object: {error}"
         raise SignalingError(message, code="invalid_json", param=param) from None
@@ -142,14 +141,3 @@ def _json(text: str, param: str) -> dict[str, Any]:
 def _deeper_than(levels: int, value: object) -> bool:
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return bool(parts) and (levels == 0 or any(_deeper_than(levels - 1, part) for part in parts))
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{text[:20]} is too large a number")
-    return number
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
