@@ -18,6 +18,7 @@ from firsthop.errors import EventError, OfferError, SignalingError, UnknownCallE
 from firsthop.realtime.session import Session
 from firsthop.runner import http_config
 from firsthop.telemetry.metrics import Metrics
+from firsthop.transceiver.callid import CallIds
 from firsthop.transceiver.calls import Calls
 from firsthop.transceiver.ends import End
 from firsthop.transceiver.service import TransceiverService
@@ -34,7 +35,8 @@ GREETING = json.dumps({"type": "session.created"})
 class FakeCalls:
     """Answers every offer, unless it has a refusal. There is one call, `CALL`."""
 
-    def __init__(self) -> None:
+    def __init__(self, ids: CallIds) -> None:
+        self.ids = ids
         self.offers: list[str] = []
         self.terms: list[Terms] = []
         self.hung_up: list[str] = []
@@ -109,7 +111,7 @@ class Edge:
         settings = Settings(keys=keys or {}, signaling=SignalingSettings(**signaling))
         self.metrics = Metrics()
         self.service = TransceiverService(settings, self.metrics, EchoBackend())
-        self.calls = FakeCalls()
+        self.calls = FakeCalls(self.service.calls.ids)
         self.service.calls = cast(Calls, self.calls)
         self.client = client_of(self.service)
 

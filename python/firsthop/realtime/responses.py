@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from firsthop.call import Place
@@ -135,6 +135,15 @@ class OneItem(Response):
         """Where the item stands in the response."""
         return {"response_id": self.id, "output_index": 0}
 
+    @property
+    def place(self) -> Place:
+        """Where the item's only part belongs."""
+        return Place(self.id, self.item_id)
+
+    def where(self) -> dict[str, Any]:
+        """The same for an event."""
+        return asdict(self.place)
+
 
 @dataclass(eq=False, slots=True)
 class Speech(OneItem):
@@ -150,15 +159,6 @@ class Speech(OneItem):
 
     def __post_init__(self) -> None:
         self.transcript = self.text
-
-    @property
-    def place(self) -> Place:
-        """Where its sound belongs."""
-        return Place(self.id, self.item_id)
-
-    def where(self) -> dict[str, Any]:
-        """Where its sound belongs, for an event."""
-        return {**self.position(), "item_id": self.item_id, "content_index": 0}
 
     def item(self, status: str) -> dict[str, Any]:
         """A message of the assistant."""
@@ -213,18 +213,15 @@ class Writing(OneItem):
 
     def begin_content(self, emit: Emit) -> None:
         """Tell the text."""
-        where, part = self._where(), {"type": "text", "text": ""}
+        where, part = self.where(), {"type": "text", "text": ""}
         emit({"type": "response.content_part.added", **where, "part": part})
         emit({"type": "response.output_text.delta", **where, "delta": self.text})
 
     def complete_content(self, emit: Emit) -> None:
         """Tell it again, whole."""
-        where, part = self._where(), {"type": "text", "text": self.text}
+        where, part = self.where(), {"type": "text", "text": self.text}
         emit({"type": "response.output_text.done", **where, "text": self.text})
         emit({"type": "response.content_part.done", **where, "part": part})
-
-    def _where(self) -> dict[str, Any]:
-        return {**self.position(), "item_id": self.item_id, "content_index": 0}
 
 
 @dataclass(eq=False, slots=True)

@@ -40,7 +40,7 @@ class Calls:
         self._engine = engine
         self._backend = backend
         self._metrics = metrics
-        self._ids = ids
+        self.ids = ids
         self._calls: dict[str, LiveCall] = {}
         self._none = asyncio.Event()
         self._none.set()
@@ -136,7 +136,7 @@ class Calls:
     def _make(self, terms: Terms | None) -> LiveCall:
         try:
             return LiveCall(
-                self._ids.mint(),
+                self.ids.mint(),
                 self._settings,
                 self._backend,
                 self._metrics,

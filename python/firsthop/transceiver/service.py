@@ -61,7 +61,6 @@ class TransceiverService:
         self._engine = EngineLoop(settings)
         ids = CallIds.of(settings)
         self.calls = Calls(settings, self._engine, self._backend, metrics, ids)
-        self._failed = False
 
     async def prepare(self) -> None:
         """Prepare the backend and load the models: what is slow, and what may be missing.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
@@ -433,27 +434,22 @@ class LiveCall(Call):
             self._conversation.said(utterance, playback.text)
 
     def _voiced(self, utterance: int, playback: Playback, pcm: bytes, *, complete: bool) -> None:
-        deltas: list[str] = []
         if utterance in self._unspoken:
             return
+        deltas: list[str] = []
         if any(seat.end.wants_audio for seat in self._seats.values()):
             encoder = self._encoders.get(utterance)
             if encoder is None:
                 encoder = Encoder(self.sample_rate, self._session.output_format)
                 self._encoders[utterance] = encoder
             deltas = encoder.encode(pcm, last=complete)
+        ms = len(pcm) * 500 / self.sample_rate
         if playback.place is not None:
-            self._output.sounded(playback.place, len(pcm) * 500 / self.sample_rate)
-            where = {
-                "response_id": playback.place.response_id,
-                "item_id": playback.place.item_id,
-                "output_index": playback.place.output_index,
-                "content_index": playback.place.content_index,
-            }
+            self._output.sounded(playback.place, ms)
+            where = asdict(playback.place)
             for delta in deltas:
                 self._emit({"type": "response.output_audio.delta", **where, "delta": delta})
         elif self._conversation is not None:
-            ms = len(pcm) * 500 / self.sample_rate
             self._conversation.sounded(utterance, ms, deltas)
             if complete:
                 self._conversation.made(utterance, failed=playback.failed)

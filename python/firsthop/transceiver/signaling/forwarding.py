@@ -22,7 +22,6 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from firsthop.config import Settings
 from firsthop.errors import AccessError, SignalingError
 from firsthop.telemetry.metrics import Metrics
-from firsthop.transceiver.callid import CallIds
 from firsthop.transceiver.calls import Calls
 from firsthop.transceiver.signaling.access import caller_of, is_loopback
 from firsthop.transceiver.signaling.socketend import MAX_AUDIO_MESSAGE, MAX_SIDEBAND_MESSAGE, close
@@ -48,13 +47,12 @@ class Forwarding:
     """Finds the owners of calls, and passes requests on to them.
 
     Args:
-        settings: Keys, and where this transceiver is reached.
+        settings: Whether there are API keys.
         calls: The calls of this transceiver.
         metrics: Counts what was passed on.
     """
 
     def __init__(self, settings: Settings, calls: Calls, metrics: Metrics) -> None:
-        self._ids = CallIds.of(settings)
         self._calls = calls
         self._metrics = metrics
         self._keyless = not settings.signaling.api_keys
@@ -67,8 +65,8 @@ class Forwarding:
         """
         if self._calls.owns(call_id) or HEADER in connection.headers:
             return None
-        owner = self._ids.owner(call_id)
-        if owner is None or owner == self._ids.address:
+        owner = self._calls.ids.owner(call_id)
+        if owner is None or owner == self._calls.ids.address:
             return None
         if self._keyless and not is_loopback(owner.rpartition(":")[0]):
             raise AccessError(
