@@ -26,12 +26,12 @@ from firsthop.config import ENVIRONMENT_PREFIX, KEY_BYTES, Settings, load
 from firsthop.errors import ConfigError, FirsthopError
 from firsthop.relay import takeover
 from firsthop.relay.service import RelayService
+from firsthop.signaling.connection import WebSocketConnection
+from firsthop.signaling.socketend import MAX_AUDIO_MESSAGE
 from firsthop.telemetry import logs
 from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.engine import advertised
 from firsthop.transceiver.service import TransceiverService
-from firsthop.transceiver.signaling.connection import WebSocketConnection
-from firsthop.transceiver.signaling.socketend import MAX_AUDIO_MESSAGE
 
 _console = Console(highlight=False)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from calls.conversation import until
 from doubles import Line
 from firsthop.backends.local import GREETING, PREAMBLES, LocalBackend
 from firsthop.call import Message, SpeechEnded, SpeechStarted
 from firsthop.errors import BackendError
 from firsthop.speech import espeak
-from transceiver.conversation import until
 
 TURN = b"\x01\x02" * 16_000
 

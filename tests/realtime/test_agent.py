@@ -1,6 +1,6 @@
 """The Realtime server in front of an agent, without a call around it.
 
-How it behaves in one is tested with `firsthop.transceiver.session`.
+How it behaves in one is tested with `firsthop.calls.session`.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ from typing import cast
 
 import pytest
 
+from calls.fake_engine import FakeEngine
 from firsthop._native import Event
 from firsthop.config import Settings
 from firsthop.errors import OfferError
 from firsthop.transceiver import engine as module
 from firsthop.transceiver.engine import EngineLoop, own_address
-from transceiver.fake_engine import FakeEngine
 
 KEY = "ab" * 32
 

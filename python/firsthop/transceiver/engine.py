@@ -15,6 +15,7 @@ import structlog
 from firsthop._native import Engine, Event
 from firsthop.config import Settings, TransceiverSettings
 from firsthop.errors import OverloadedError
+from firsthop.transceiver.line import EngineLine
 
 log = structlog.get_logger()
 
@@ -73,6 +74,11 @@ class EngineLoop:
         )
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._engine.fileno(), self._dispatch)
+
+    def answer(self, offer: str, handler: Handler, sample_rate: int) -> tuple[EngineLine, str]:
+        """Accept an SDP offer; return the session as the line of a call, and the SDP answer."""
+        session, answer = self.accept(offer, handler, sample_rate)
+        return EngineLine(self.engine, session), answer
 
     def accept(self, offer: str, handler: Handler, sample_rate: int) -> tuple[int, str]:
         """Accept an SDP offer; `handler` gets the session's events, `Event.Closed` last.

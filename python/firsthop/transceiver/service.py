@@ -12,26 +12,25 @@ from fastapi.responses import FileResponse
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.staticfiles import StaticFiles
 
-from firsthop import backends
+from firsthop import backends, signaling
 from firsthop.backends.base import Backend
+from firsthop.calls.callid import CallIds
+from firsthop.calls.calls import Calls
 from firsthop.config import Settings
-from firsthop.speech import activity
-from firsthop.telemetry import http as operations
-from firsthop.telemetry.metrics import Metrics
-from firsthop.transceiver import signaling
-from firsthop.transceiver.callid import CallIds
-from firsthop.transceiver.calls import Calls
-from firsthop.transceiver.engine import EngineLoop
-from firsthop.transceiver.signaling import description
-from firsthop.transceiver.signaling.access import Access, Guard
-from firsthop.transceiver.signaling.desk import Desk
-from firsthop.transceiver.signaling.http import BoundedBody, install_error_handlers
-from firsthop.transceiver.signaling.origins import (
+from firsthop.signaling import description
+from firsthop.signaling.access import Access, Guard
+from firsthop.signaling.desk import Desk
+from firsthop.signaling.http import BoundedBody, install_error_handlers
+from firsthop.signaling.origins import (
     CORS_EXPOSED,
     CORS_HEADERS,
     CORS_METHODS,
     Origins,
 )
+from firsthop.speech import activity
+from firsthop.telemetry import http as operations
+from firsthop.telemetry.metrics import Metrics
+from firsthop.transceiver.engine import EngineLoop
 
 log = structlog.get_logger()
 
@@ -60,7 +59,7 @@ class TransceiverService:
         self._backend = backend if backend is not None else backends.load(settings, metrics)
         self._engine = EngineLoop(settings)
         ids = CallIds.of(settings)
-        self.calls = Calls(settings, self._engine, self._backend, metrics, ids)
+        self.calls = Calls(settings, self._backend, metrics, ids, self._engine)
 
     async def prepare(self) -> None:
         """Prepare the backend and load the models: what is slow, and what may be missing.

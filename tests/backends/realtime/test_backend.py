@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from calls.conversation import parsed
 from doubles import Line
 from firsthop import backends
 from firsthop.backends.realtime import RealtimeBackend
@@ -29,7 +30,6 @@ from firsthop.errors import ConfigError
 from firsthop.realtime.events import as_json
 from firsthop.telemetry.metrics import Metrics
 from realtime_server import Dialect, Fate, RealtimeServer, Reply, tone
-from transceiver.conversation import parsed
 
 KEY = "sk-swordfish"
 Event = Mapping[str, Any]

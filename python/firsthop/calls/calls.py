@@ -1,0 +1,179 @@
+"""All calls of a transceiver: opened by an offer, found by their id, closed by either side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from firsthop._native import Event
+from firsthop.backends.base import Backend
+from firsthop.calls.callid import CallIds
+from firsthop.calls.ends import End
+from firsthop.calls.line import Line, SocketLine
+from firsthop.calls.session import LiveCall
+from firsthop.calls.terms import Terms
+from firsthop.config import Settings
+from firsthop.errors import EventError, OverloadedError, SignalingError, UnknownCallError
+from firsthop.telemetry.metrics import Metrics
+
+
+class Answerer(Protocol):
+    """Answers SDP offers: the engine, where there is one."""
+
+    def answer(
+        self, offer: str, handler: Callable[[Event], None], sample_rate: int
+    ) -> tuple[Line, str]:
+        """Return the line and the SDP answer; `handler` gets the line's events.
+
+        Raises:
+            OfferError: The offer is wrong.
+            OverloadedError: There is no room.
+        """
+
+
+class Calls:
+    """The calls of this process: what signaling protocols are given.
+
+    Args:
+        settings: All settings.
+        backend: Who answers.
+        metrics: What calls count into.
+        ids: Makes the calls' ids.
+        answerer: Answers offers; None where calls come by WebSocket only.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        backend: Backend,
+        metrics: Metrics,
+        ids: CallIds,
+        answerer: Answerer | None = None,
+    ) -> None:
+        self._settings = settings
+        self._answerer = answerer
+        self._backend = backend
+        self._metrics = metrics
+        self.ids = ids
+        self._calls: dict[str, LiveCall] = {}
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def open(self, offer: str, terms: Terms | None = None) -> tuple[str, str]:
+        """Answer an SDP offer.
+
+        Returns:
+            The call's id, ``rtc_...``, and the SDP answer.
+
+        Raises:
+            OfferError: The offer is wrong.
+            OverloadedError: There is no room.
+            SignalingError: The session in `terms` makes no sense.
+        """
+        try:
+            call = self._make(terms)
+            if self._answerer is None:
+                raise SignalingError("there is no WebRTC here", status=404, code="not_found")
+            line, answer = self._answerer.answer(offer, call.handle, call.sample_rate)
+        except SignalingError as error:
+            self._metrics.offers_refused.labels(error.code).inc()
+            raise
+        self._keep(call)
+        call.connect(line)
+        return call.id, answer
+
+    def open_socket(self, end: End, terms: Terms | None = None) -> str:
+        """Take a call whose sound travels in events, and return its id.
+
+        Args:
+            end: The caller's end; it is greeted with ``session.created``.
+            terms: What the call is placed with.
+
+        Raises:
+            OverloadedError: There is no room.
+            SignalingError: The session in `terms` makes no sense.
+        """
+        if len(self._calls) >= self._settings.transceiver.max_sessions:
+            raise OverloadedError("all sessions of this transceiver are taken")
+        terms = terms or Terms()
+        call = self._make(terms)
+        self._keep(call)
+        call.connect(SocketLine(call.sample_rate, call.handle))
+        call.join(end, terms.client_events, caller=True)
+        call.handle(Event.Connected(0))
+        return call.id
+
+    def owns(self, call_id: str) -> bool:
+        """Whether there is such a call here."""
+        call = self._calls.get(call_id)
+        return call is not None and call.ended is None
+
+    def attach(self, call_id: str, end: End) -> None:
+        """Let an end join a call; it may send anything.
+
+        Raises:
+            UnknownCallError: There is no such call.
+            OverloadedError: Too many have joined it already.
+        """
+        self._find(call_id).join(end)
+
+    def receive(self, call_id: str, end: End, text: str) -> None:
+        """Take one event from an end; nothing happens if the call is over."""
+        if (call := self._calls.get(call_id)) is not None:
+            call.receive(end, text)
+
+    def detach(self, call_id: str, end: End) -> None:
+        """Let an end go. A call whose caller came by it ends."""
+        if (call := self._calls.get(call_id)) is not None:
+            call.leave(end)
+
+    def hang_up(self, call_id: str) -> None:
+        """End a call.
+
+        Raises:
+            UnknownCallError: There is no such call.
+        """
+        self._find(call_id).hang_up()
+
+    async def close(self) -> None:
+        """End all calls, and wait briefly for their agents."""
+        for call in list(self._calls.values()):
+            if call.ended is None:
+                call.hang_up()
+            call.cancel()
+        try:
+            await asyncio.wait_for(self._none.wait(), timeout=1)
+        except TimeoutError:
+            return
+
+    def _make(self, terms: Terms | None) -> LiveCall:
+        try:
+            return LiveCall(
+                self.ids.mint(),
+                self._settings,
+                self._backend,
+                self._metrics,
+                self._forget,
+                terms,
+            )
+        except EventError as error:
+            raise SignalingError(error.message, code=error.code, param=error.param) from None
+
+    def _keep(self, call: LiveCall) -> None:
+        self._calls[call.id] = call
+        self._none.clear()
+
+    def _find(self, call_id: str) -> LiveCall:
+        call = self._calls.get(call_id)
+        if call is None or call.ended is not None:
+            raise UnknownCallError(call_id)
+        return call
+
+    def _forget(self, call: LiveCall) -> None:
+        self._calls.pop(call.id, None)
+        if not self._calls:
+            self._none.set()

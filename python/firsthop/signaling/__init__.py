@@ -1,0 +1,34 @@
+"""Signaling protocols: how an offer arrives and an answer leaves, and who may ask.
+
+A protocol is a module or a package with `routes(desk) -> APIRouter`, listed in `PROTOCOLS`; the
+application includes them all. What they share lies beside them: who is let in (`access`,
+`origins`), how a body is read and an error looks (`http`, `offers`), what a call is placed with
+(`placing`), and how a request reaches the owner of its call (`forwarding`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, WebSocket
+
+from firsthop.errors import SignalingError
+from firsthop.signaling import realtime
+from firsthop.signaling.desk import Desk
+from firsthop.signaling.http import error_response
+
+PROTOCOLS: tuple[Callable[[Desk], APIRouter], ...] = (realtime.routes,)
+
+
+def routes(desk: Desk) -> APIRouter:
+    """Return the routes of all protocols, and what other paths answer to a WebSocket."""
+    router = APIRouter()
+    for protocol in PROTOCOLS:
+        router.include_router(protocol(desk))
+
+    @router.websocket("/{path:path}")
+    async def elsewhere(websocket: WebSocket, path: str) -> None:
+        error = SignalingError("WebSockets go to /v1/realtime", status=404, code="not_found")
+        await websocket.send_denial_response(error_response(error))
+
+    return router

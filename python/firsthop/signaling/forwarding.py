@@ -1,0 +1,219 @@
+"""Requests for calls of other transceivers: passed on to the owner, whom the call's id names.
+
+A request is passed on once. The owner checks the credential that came with it again, so the
+transceivers of a cluster have the same API keys; without any they serve their own machine only, and
+a request is passed on within that machine at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Final
+
+import httpx
+import websockets
+from fastapi import Request, Response, WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketState
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from firsthop.calls.calls import Calls
+from firsthop.config import Settings
+from firsthop.errors import AccessError, SignalingError
+from firsthop.signaling.access import caller_of, is_loopback
+from firsthop.signaling.socketend import MAX_AUDIO_MESSAGE, MAX_SIDEBAND_MESSAGE, close
+from firsthop.telemetry.metrics import Metrics
+
+#: Marks what was passed on, so that it is not again.
+HEADER: Final = "Firsthop-Forwarded"
+_CONNECT_SECONDS: Final = 2.0
+_ANSWER_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 1.0
+#: So long may a client take what the owner said last.
+_FAREWELL_SECONDS: Final = 5.0
+#: Headers of the owner's answer that are the client's.
+_PASSED_ON: Final = ("content-type", "retry-after", "www-authenticate")
+
+# Close codes (RFC 6455 §7.4.1 and IANA's registry).
+_NO_STATUS: Final = 1005
+_ABNORMAL: Final = 1006
+_TOO_BIG: Final = 1009
+_BAD_GATEWAY: Final = 1014
+
+
+class Forwarding:
+    """Finds the owners of calls, and passes requests on to them.
+
+    Args:
+        settings: Whether there are API keys.
+        calls: The calls of this transceiver.
+        metrics: Counts what was passed on.
+    """
+
+    def __init__(self, settings: Settings, calls: Calls, metrics: Metrics) -> None:
+        self._calls = calls
+        self._metrics = metrics
+        self._keyless = not settings.signaling.api_keys
+
+    def owner(self, call_id: str, connection: Request | WebSocket) -> str | None:
+        """Where another transceiver is whose call this may be; None if there is none to ask.
+
+        Raises:
+            AccessError: 403: it is on another machine, which serves its own only.
+        """
+        if self._calls.owns(call_id) or HEADER in connection.headers:
+            return None
+        owner = self._calls.ids.owner(call_id)
+        if owner is None or owner == self._calls.ids.address:
+            return None
+        if self._keyless and not is_loopback(owner.rpartition(":")[0]):
+            raise AccessError(
+                "the call is another transceiver's, and requests are passed on between machines "
+                "only with API keys: set the same signaling.api_keys on all transceivers",
+                code="local_only",
+            )
+        return owner
+
+    async def post(self, owner: str, request: Request) -> Response:
+        """Pass on a request without a body, and return the owner's answer.
+
+        Raises:
+            SignalingError: 502 or 504: the owner does not answer.
+        """
+        timeout = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
+        try:
+            # The network between transceivers is the cluster's own: no proxy, no TLS.
+            async with httpx.AsyncClient(timeout=timeout, trust_env=False, verify=False) as client:
+                answer = await client.post(
+                    f"http://{owner}{request.url.path}", headers=_headers(request)
+                )
+        except httpx.TimeoutException:
+            raise self._silent() from None
+        except httpx.HTTPError:
+            raise self._unreachable() from None
+        self._count("answered")
+        return _passed_on(answer.status_code, answer.headers, answer.content)
+
+    async def sideband(self, owner: str, call_id: str, websocket: WebSocket) -> None:
+        """Join a WebSocket that is not accepted yet with the owner's, until either is closed.
+
+        Raises:
+            SignalingError: 502 or 504: the owner does not answer.
+        """
+        try:
+            upstream = await websockets.connect(
+                f"ws://{owner}/v1/realtime?call_id={call_id}",
+                additional_headers=_headers(websocket),
+                user_agent_header=None,
+                proxy=None,
+                compression=None,
+                open_timeout=_ANSWER_SECONDS,
+                close_timeout=_CLOSE_SECONDS,
+                max_size=MAX_AUDIO_MESSAGE,
+            )
+        except InvalidStatus as error:
+            self._count("answered")
+            answer = error.response
+            return await websocket.send_denial_response(
+                _passed_on(answer.status_code, answer.headers, bytes(answer.body or b""))
+            )
+        except TimeoutError:
+            raise self._silent() from None
+        except (OSError, InvalidHandshake):
+            raise self._unreachable() from None
+        self._count("answered")
+        async with upstream:
+            await websocket.accept(subprotocol=subprotocol(websocket))
+            await _join(websocket, upstream)
+
+    def _silent(self) -> SignalingError:
+        self._count("timeout")
+        return SignalingError(
+            f"the transceiver that owns the call did not answer within {_ANSWER_SECONDS:.0f} s",
+            status=504,
+            code="owner_timeout",
+        )
+
+    def _unreachable(self) -> SignalingError:
+        self._count("unreachable")
+        return SignalingError(
+            "the transceiver that owns the call cannot be reached: it is down and the call with "
+            "it, or its signaling.reachable is wrong",
+            status=502,
+            code="owner_unreachable",
+        )
+
+    def _count(self, result: str) -> None:
+        self._metrics.forwarded.labels(result).inc()
+
+
+def subprotocol(websocket: WebSocket) -> str | None:
+    """The subprotocol to select: browsers that offer some insist on one of them."""
+    return "realtime" if "realtime" in websocket.scope.get("subprotocols", ()) else None
+
+
+def _headers(connection: Request | WebSocket) -> dict[str, str]:
+    credential = caller_of(connection).credential
+    bearer = {"Authorization": f"Bearer {credential}"} if credential else {}
+    return {HEADER: "1"} | bearer
+
+
+def _passed_on(status: int, headers: Mapping[str, str], body: bytes) -> Response:
+    kept = {name: headers[name] for name in _PASSED_ON if name in headers}
+    return Response(body, status, headers=kept)
+
+
+async def _join(websocket: WebSocket, upstream: ClientConnection) -> None:
+    """Pass messages both ways. Who is slow is not read for, so nothing piles up here."""
+    to_owner = asyncio.create_task(_to_owner(websocket, upstream))
+    to_client = asyncio.create_task(_to_client(websocket, upstream))
+    work = (to_owner, to_client)
+    try:
+        await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+        if websocket.client_state is not WebSocketState.DISCONNECTED:
+            # What the owner sent before it closed is still on its way.
+            await asyncio.wait({to_client}, timeout=_FAREWELL_SECONDS)
+    finally:
+        for task in work:
+            task.cancel()
+        results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _to_owner(websocket: WebSocket, upstream: ClientConnection) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        while (message := await websocket.receive())["type"] == "websocket.receive":
+            text = message.get("text")
+            if text is not None and len(text) > MAX_SIDEBAND_MESSAGE:
+                await close(websocket, _TOO_BIG, f"at most {MAX_SIDEBAND_MESSAGE} characters")
+                return await upstream.close()
+            # What is binary is for the owner to refuse; it need not be all there.
+            await upstream.send(text if text is not None else message["bytes"][:1])
+        await upstream.close(*_sendable(message.get("code"), message.get("reason")))
+
+
+async def _to_client(websocket: WebSocket, upstream: ClientConnection) -> None:
+    with contextlib.suppress(WebSocketDisconnect):
+        with contextlib.suppress(ConnectionClosed):
+            async for message in upstream:
+                if isinstance(message, str):
+                    await websocket.send_text(message)
+        await _say_goodbye(websocket, upstream)
+
+
+async def _say_goodbye(websocket: WebSocket, upstream: ClientConnection) -> None:
+    """Close the client's side as the owner closed its own."""
+    if upstream.close_code in {None, _ABNORMAL}:
+        return await close(websocket, _BAD_GATEWAY, "the transceiver that owns the call is gone")
+    await close(websocket, *_sendable(upstream.close_code, upstream.close_reason))
+
+
+def _sendable(code: int | None, reason: str | None) -> tuple[int, str]:
+    """A close code as it may be sent: two only tell that there was none."""
+    if code in {None, _NO_STATUS, _ABNORMAL}:
+        return 1000, ""
+    return int(code or 1000), reason or ""

@@ -1,0 +1,1 @@
+"""Calls: what is heard, said and told."""
