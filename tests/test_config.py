@@ -42,7 +42,7 @@ def variable(key: str) -> str:
 def test_defaults_need_nothing_and_keep_to_this_machine() -> None:
     settings = load(None, {})
     assert settings.keys == {}
-    assert settings.backend == "local"
+    assert settings.backend == "realtime"
     assert settings.signaling.listen == "127.0.0.1:8080"
     assert settings.relay.health_listen == "127.0.0.1:9478"
     assert settings.transceiver.listen == "127.0.0.1:3500"
@@ -218,9 +218,9 @@ def test_settings_cannot_be_changed() -> None:
         ("turns.threshold", "1", "less than 1"),
         ("turns.threshold", "nan", "less than 1"),
         ("turns.silence_duration_ms", "10", "greater than or equal to 50"),
-        ("backend", "remote", "expected local, echo, realtime, or module:function"),
-        ("backend", "..:agent", "expected local, echo, realtime, or module:function"),
-        ("backend", "agents:", "expected local, echo, realtime, or module:function"),
+        ("backend", "remote", ", or module:function"),
+        ("backend", "..:agent", ", or module:function"),
+        ("backend", "agents:", ", or module:function"),
         ("log_format", "xml", "'auto', 'json' or 'console'"),
     ],
 )

@@ -23,9 +23,10 @@ from rich.text import Text
 from firsthop import __version__, runner
 from firsthop import token as routing_token
 from firsthop.bench import command as bench_command
-from firsthop.config import KEY_BYTES, Settings, load
+from firsthop.config import Settings, load
 from firsthop.errors import FirsthopError
 from firsthop.telemetry import logs
+from firsthop.values import KEY_BYTES
 
 app = typer.Typer(
     name="firsthop",
@@ -45,7 +46,7 @@ ConfigOption = Annotated[
 ]
 BackendOption = Annotated[
     str | None,
-    typer.Option("--backend", "-b", help="Who answers: local, echo, or module:function."),
+    typer.Option("--backend", "-b", help="Who answers: realtime, pipecat, echo, or module:function."),
 ]
 
 

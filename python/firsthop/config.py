@@ -13,13 +13,11 @@ import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -36,23 +34,35 @@ from pydantic_settings import (
 
 from firsthop.errors import ConfigError
 from firsthop.overlay import overlaid
+from firsthop.values import (
+    Address,
+    ApiKey,
+    Backend,
+    EndpointUrl,
+    FlowCacheUrl,
+    FrameMs,
+    Ipv6Prefix,
+    Key,
+    KeyId,
+    Module,
+    Network,
+    Origin,
+    Port,
+    PublicAddress,
+    SampleRate,
+    ServerKey,
+    SocketUrl,
+    TransportAddress,
+    Workers,
+)
 
 ENVIRONMENT_PREFIX = "FIRSTHOP_"
-KEY_BYTES = 32
-#: What client secrets begin with, and API keys must not.
-CLIENT_SECRET = "ek_"
-#: Shortest API key, in characters: 96 bits, if it is random hex.
-MIN_API_KEY = 24
-_MAX_API_KEY = 256
 #: What pydantic's errors about a value's shape mean in a settings file or a variable.
 _SHAPES = {
     "tuple_type": 'a list, as ["...", "..."]',
     "dict_type": 'an object, as {"...": "..."}',
     "model_type": 'an object, as {"...": "..."}',
 }
-_MAX_WORKERS = 256
-#: Files that a rediss:// URL may name as options.
-_TLS_OPTIONS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
 _PASSWORD = re.compile(r"://.*@")
 #: What Kubernetes sets for a Service that is called firsthop-something: no settings of ours.
 _SERVICE_LINK = re.compile(
@@ -60,158 +70,8 @@ _SERVICE_LINK = re.compile(
 )
 
 
-def _transport_address(text: str) -> str:
-    """Check ``ip:port`` or ``[ip]:port``."""
-    host, _, port = text.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    digits = port.isascii() and port.isdigit() and len(port) <= 5
-    try:
-        ip = ipaddress.ip_address(_address(bare))
-        if not digits or int(port) > 65535 or (ip.version == 6) == (bare == host):
-            raise ValueError
-    except ValueError:
-        raise ValueError("expected ip:port, as 0.0.0.0:3478 or [::]:3478") from None
-    return text
-
-
-def _reachable(text: str) -> str:
-    """Check a transport address that others are told to send to."""
-    host, _, port = text.rpartition(":")
-    if ipaddress.ip_address(host.strip("[]")).is_unspecified or int(port) == 0:
-        raise ValueError("expected an address and a port that clients can send to")
-    return text
-
-
-def _address(text: str) -> str:
-    """Check an IP address; one with a zone means something on one machine only."""
-    if "%" in text:
-        raise ValueError("expected an IP address without a zone")
-    return str(ipaddress.ip_address(text))
-
-
-def _key(text: str) -> str:
-    """Check a key: 32 bytes in hex."""
-    try:
-        if len(bytes.fromhex(text)) == KEY_BYTES:
-            return text
-    except ValueError:
-        pass
-    raise ValueError("expected 64 hex digits; `firsthop key` makes one")
-
-
-def _network(text: str) -> str:
-    """Check ``ip/prefix``."""
-    return str(ipaddress.ip_network(text))
-
-
-def _ipv6_prefix(text: str) -> str:
-    """Check an IPv6 network of the one size that tokens leave room for."""
-    network = ipaddress.ip_network(text)
-    if network.version != 6 or network.prefixlen != 64:
-        raise ValueError("expected an IPv6 /64, as 2001:db8:0:1::/64")
-    return str(network)
-
-
-def _origin(text: str) -> str:
-    """Check a web origin as browsers send it (RFC 6454 §6.1)."""
-    if text == "*" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", text):
-        return text
-    raise ValueError("expected scheme://host or scheme://host:port and no more, or *")
-
-
-def _api_key(text: str) -> str:
-    """Check an API key. No problem that is told quotes it."""
-    if not re.fullmatch(rf"[A-Za-z0-9._~+/=-]{{{MIN_API_KEY},{_MAX_API_KEY}}}", text):
-        raise ValueError(
-            f"expected {MIN_API_KEY} to {_MAX_API_KEY} characters of A-Z a-z 0-9 . _ ~ + / = -; "
-            "`firsthop key` makes what serves as one"
-        )
-    if text.startswith(CLIENT_SECRET):
-        raise ValueError(f"expected a key that does not begin with {CLIENT_SECRET}, as secrets do")
-    return text
-
-
-def _flow_cache_url(text: str) -> str:
-    """Check where flows are kept. No problem that is told quotes it: it may hold a password."""
-    if text == "memory":
-        return text
-    try:
-        url = urlsplit(text)
-        fine = url.scheme in {"redis", "rediss"} and url.hostname and url.port != 0
-    except ValueError:
-        fine = False
-    if not fine or url.fragment or not re.fullmatch(r"(/[0-9]{0,4})?", url.path):
-        raise ValueError(
-            "expected memory, or redis://[user:password@]host[:port][/database], rediss:// "
-            "for TLS; what is special in a password is percent-encoded, as %40 for @"
-        )
-    options = {name for name, _ in parse_qsl(url.query, keep_blank_values=True)}
-    if options and (url.scheme != "rediss" or options - _TLS_OPTIONS):
-        allowed = ", ".join(sorted(_TLS_OPTIONS))
-        raise ValueError(f"expected no options but, for rediss://, {allowed}")
-    return text
-
-
-def _number(value: object) -> object:
-    """Take digits for a number: all that the environment holds is text."""
-    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
-
-
-def _backend(text: str) -> str:
-    """Check the name of a backend."""
-    module, colon, function = text.partition(":")
-    names = [*module.split("."), function]
-    built_in = text in {"local", "echo", "realtime"}
-    if built_in or (colon and all(name.isidentifier() for name in names)):
-        return text
-    raise ValueError("expected local, echo, realtime, or module:function")
-
-
-def _realtime_url(text: str) -> str:
-    """Check where a Realtime server is. Credentials have a setting of their own."""
-    try:
-        url = urlsplit(text)
-        fine = url.scheme in {"ws", "wss"} and url.hostname and url.port != 0
-    except ValueError:
-        fine = False
-    if not fine or re.search(r"[\s\x00-\x1f#]", text):
-        raise ValueError("expected ws:// or wss://, as wss://api.openai.com/v1/realtime")
-    if "@" in url.netloc:
-        raise ValueError("expected no user or password in it; a key goes into realtime.api_key")
-    return text
-
-
-def _server_key(text: str) -> str:
-    """Check a key that another server wants to see. No problem that is told quotes it."""
-    if not re.fullmatch(r"[!#-\[\]-~]{1,4096}", text):
-        raise ValueError("expected a key: ASCII without blanks, quotes and backslashes")
-    return text
-
-
-def _workers(value: object) -> object:
-    number = _number(value)
-    if number == "auto" or (type(number) is int and 1 <= number <= _MAX_WORKERS):
-        return number
-    raise ValueError(f"expected auto, or a number from 1 to {_MAX_WORKERS}")
-
-
-TransportAddress = Annotated[str, AfterValidator(_transport_address)]
-PublicAddress = Annotated[TransportAddress, AfterValidator(_reachable)]
-Address = Annotated[str, AfterValidator(_address)]
-Network = Annotated[str, AfterValidator(_network)]
-Ipv6Prefix = Annotated[str, AfterValidator(_ipv6_prefix)]
-Origin = Annotated[str, AfterValidator(_origin)]
-Workers = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
-SampleRate = Annotated[Literal[8000, 12000, 16000, 24000, 48000], BeforeValidator(_number)]
-FrameMs = Annotated[Literal[20, 40, 60, 80, 100], BeforeValidator(_number)]
-Key = Annotated[str, AfterValidator(_key)]
-KeyId = Annotated[int, Field(ge=0, le=3)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Backend = Annotated[str, AfterValidator(_backend)]
-ApiKey = Annotated[str, AfterValidator(_api_key)]
-FlowCacheUrl = Annotated[str, AfterValidator(_flow_cache_url)]
-RealtimeUrl = Annotated[str, AfterValidator(_realtime_url)]
-ServerKey = Annotated[str, AfterValidator(_server_key)]
+#: How calls are placed.
+Protocol = Literal["realtime", "whip", "pipecat", "fastrtc"]
 #: What a Realtime server may understand or not.
 Capability = Literal["vad", "semantic_vad", "commit", "clear", "cancel", "truncate", "delete"]
 
@@ -354,6 +214,8 @@ class SignalingSettings(_Section):
     reachable: PublicAddress | None = None
     """Where other transceivers reach this HTTP, if it is not where it listens: hang-ups and
     sidebands that arrive elsewhere are forwarded to the call's owner."""
+    protocols: tuple[Protocol, ...] = ("realtime",)
+    """By which protocols calls can be placed; docs/clients.md has the table."""
     demo: bool = True
     """Serve the demo page on /."""
 
@@ -387,8 +249,9 @@ class TurnSettings(_Section):
 class RealtimeSettings(_Section):
     """The backend `realtime`: another server that speaks the Realtime API, over WebSocket."""
 
-    url: RealtimeUrl | None = None
-    """Where it is, as wss://api.openai.com/v1/realtime. Clients have no say in this."""
+    url: SocketUrl | None = None
+    """Where it is, as wss://api.openai.com/v1/realtime. Clients have no say in this. Unset: at
+    `agent.listen`, where `firsthop agent` serves."""
     dialect: Literal["openai", "azure", "azure-preview", "beta", "basic"] = "openai"
     """What it speaks; docs/backends.md has the table."""
     model: str | None = Field(None, min_length=1, max_length=256)
@@ -414,6 +277,112 @@ class RealtimeSettings(_Section):
         return self
 
 
+class PipecatSettings(_Section):
+    """The backend `pipecat`: a bot behind a `FastAPIWebsocketTransport`."""
+
+    url: SocketUrl = "ws://localhost:7860/ws"
+    """Where the bot takes WebSockets."""
+    api_key: ServerKey | None = Field(None, repr=False, exclude=True)
+    """What it is shown, as a bearer token."""
+    sample_rate: SampleRate = 16000
+    """Of the sound that it is sent, in Hz. What it sends says its rate itself."""
+    connect_timeout_seconds: float = Field(5.0, ge=0.1, le=60)
+    """How long a connection may take to open."""
+
+
+class _Endpoint(_Section):
+    url: EndpointUrl | None = None
+    """Where it is, up to and with the version, as https://api.openai.com/v1; unset: offline."""
+    api_key: ServerKey | None = Field(None, repr=False, exclude=True)
+    """What it is shown, as a bearer token."""
+    timeout_seconds: float = Field(10.0, ge=0.05, le=300)
+    """How long it may take to connect, to begin its answer, and between two parts of it."""
+
+
+class TranscriptionSettings(_Endpoint):
+    """Speech to text, by ``/audio/transcriptions``."""
+
+    model: str = Field("gpt-4o-mini-transcribe", min_length=1, max_length=256)
+    """Its model."""
+    language: str | None = Field(None, pattern="^[a-z]{2,3}$")
+    """What callers speak, as en; unset: what the session says, or the model finds out."""
+
+
+class ChatSettings(_Endpoint):
+    """Text to text, by ``/chat/completions``."""
+
+    model: str = Field("gpt-4.1-mini", min_length=1, max_length=256)
+    """Its model."""
+    temperature: float | None = Field(None, ge=0, le=2)
+    """How freely it words its answers; unset: as it does by itself."""
+
+
+class SpeechSettings(_Endpoint):
+    """Text to speech, by ``/audio/speech``."""
+
+    model: str = Field("gpt-4o-mini-tts", min_length=1, max_length=256)
+    """Its model."""
+    voice: str = Field("alloy", min_length=1, max_length=256)
+    """Whose voice, unless the session names one."""
+    format: Literal["pcm", "wav"] = "pcm"
+    """What it is asked for: bare PCM16LE, or WAV, which says its rate itself."""
+    sample_rate: Annotated[int, Field(ge=8000, le=48000)] = 24000
+    """Of bare PCM, in Hz."""
+
+
+class McpServerSettings(_Section):
+    """One server of tools, started here or found by URL (Model Context Protocol)."""
+
+    command: tuple[str, ...] = ()
+    """The program to start and its arguments; it is spoken to on its standard streams."""
+    environment: dict[str, str] = Field(default_factory=dict, repr=False, exclude=True)
+    """Variables for it, besides what programs need."""
+    url: EndpointUrl | None = None
+    """Where a server is that runs already (streamable HTTP)."""
+    api_key: ServerKey | None = Field(None, repr=False, exclude=True)
+    """What it is shown, as a bearer token."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if bool(self.command) == (self.url is not None):
+            raise ValueError("expected either a command or a url")
+        return self
+
+
+class AgentSettings(_Section):
+    """`firsthop agent`: hears, thinks and speaks, each by an endpoint or offline."""
+
+    listen: TransportAddress = "127.0.0.1:8081"
+    """HTTP with /v1/realtime for WebSockets, /healthz, /readyz and /metrics."""
+    api_keys: tuple[ApiKey, ...] = Field((), repr=False, exclude=True)
+    """Keys of the transceivers and others who may connect. None: only this machine is served."""
+    max_calls: int = Field(200, ge=1)
+    """Calls at the same time; further ones get 503."""
+    instructions: str = Field(
+        "You are a voice assistant. Answer in one to three short sentences, as people speak: no "
+        "lists, no markup, numbers in words where that is how one says them.",
+        max_length=64_000,
+    )
+    """What the model is told first, unless the session has instructions."""
+    greeting: str | None = Field(None, max_length=2000)
+    """What is said when a call begins; unset: the offline model introduces itself, others wait."""
+    transcription: TranscriptionSettings = TranscriptionSettings()
+    """What hears."""
+    chat: ChatSettings = ChatSettings()
+    """What thinks."""
+    speech: SpeechSettings = SpeechSettings()
+    """What speaks."""
+    tools: tuple[Module, ...] = ()
+    """Modules whose functions marked with `firsthop.tool` the model may call; unset: the offline
+    model has the time, timers and arithmetic."""
+    mcp: dict[Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,32}$")], McpServerSettings] = Field(
+        default_factory=dict
+    )
+    """Servers of tools, by a name for each."""
+    tool_timeout_seconds: float = Field(20.0, ge=0.05, le=600)
+    """How long a tool may take."""
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -434,10 +403,12 @@ class Settings(BaseSettings):
     signaling: SignalingSettings = SignalingSettings()
     audio: AudioSettings = AudioSettings()
     turns: TurnSettings = TurnSettings()
-    backend: Backend = "local"
-    """Who answers calls: local, echo, realtime (another Realtime server), or an agent of your own
-    as module:function."""
+    backend: Backend = "realtime"
+    """Who answers calls: realtime (`firsthop agent`, or another server that speaks it), pipecat,
+    echo, or an agent of your own as module:function."""
     realtime: RealtimeSettings = RealtimeSettings()
+    pipecat: PipecatSettings = PipecatSettings()
+    agent: AgentSettings = AgentSettings()
     log_format: Literal["auto", "json", "console"] = "auto"
     """auto is console on a terminal, JSON elsewhere."""
 
@@ -451,6 +422,18 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values as they are given: reading files and variables is for `load`."""
         return (init_settings,)
+
+    @property
+    def server_of_realtime(self) -> RealtimeSettings:
+        """The Realtime server that calls are passed on to: the one that is set, or our agent."""
+        if self.realtime.url is not None:
+            return self.realtime
+        keys = self.agent.api_keys
+        changes = {
+            "url": f"ws://{self.agent.listen}/v1/realtime",
+            "api_key": self.realtime.api_key or (keys[0] if keys else None),
+        }
+        return self.realtime.model_copy(update=changes)
 
     @property
     def model(self) -> str:
@@ -542,8 +525,10 @@ def _first_problem(error: ValidationError) -> ConfigError:
         message = f"expected {_SHAPES[problem['type']]}"
     # What is set for keys is secret, and so is what was meant to be; a URL may hold a password.
     secret = (
-        key.startswith(("key", "signaling.api_key", "realtime.api_key"))
-        or key in {"signaling", "realtime"}
+        key.startswith("key")
+        or "api_key" in key
+        or "environment" in key
+        or (key.split(".")[0] in {"signaling", "realtime", "pipecat", "agent"} and "." not in key)
         or key.endswith(("flow_cache", "flow_cache.url"))
     )
     if secret or isinstance(problem["input"], dict) or _PASSWORD.search(repr(problem["input"])):

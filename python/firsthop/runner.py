@@ -22,7 +22,7 @@ from rich.text import Text
 
 from firsthop.backends.base import Backend
 from firsthop.backends.function import Agent, FunctionBackend
-from firsthop.config import ENVIRONMENT_PREFIX, KEY_BYTES, Settings, load
+from firsthop.config import ENVIRONMENT_PREFIX, Settings, load
 from firsthop.errors import ConfigError, FirsthopError
 from firsthop.relay import takeover
 from firsthop.relay.service import RelayService
@@ -32,6 +32,7 @@ from firsthop.telemetry import logs
 from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.engine import advertised
 from firsthop.transceiver.service import TransceiverService
+from firsthop.values import KEY_BYTES
 
 _console = Console(highlight=False)
 

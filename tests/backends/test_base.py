@@ -7,12 +7,12 @@ import pytest
 from firsthop import backends
 from firsthop.backends.base import Backend
 from firsthop.backends.echo import EchoBackend
-from firsthop.backends.local import LocalBackend
+from firsthop.backends.realtime import RealtimeBackend
 from firsthop.config import Settings
 from firsthop.errors import ConfigError
 
 
-@pytest.mark.parametrize(("name", "kind"), [("local", LocalBackend), ("echo", EchoBackend)])
+@pytest.mark.parametrize(("name", "kind"), [("realtime", RealtimeBackend), ("echo", EchoBackend)])
 def test_built_in_backends_are_found_by_name(name: str, kind: type) -> None:
     backend: Backend = backends.load(Settings(backend=name))
     assert isinstance(backend, kind)

@@ -9,6 +9,7 @@ import pytest
 
 from calls.conversation import FRAME, Conversation, EventEnd, Listener, idle, until
 from firsthop._native import Event
+from firsthop.backends.base import Traits
 from firsthop.call import Message
 from firsthop.calls import ends as module
 from firsthop.calls import session as module_of_calls
@@ -167,7 +168,7 @@ async def test_sound_is_not_counted_but_nonsense_for_sound_is() -> None:
 
 def test_events_wait_for_the_channel_in_their_order_and_a_bounded_number() -> None:
     sent: list[str] = []
-    channel = DataChannel(sent.append)
+    channel = DataChannel(sent.append, Traits())
     for number in range(1000):
         channel.deliver(str(number))
     assert sent == []
@@ -193,7 +194,7 @@ async def test_what_a_line_does_not_take_is_sent_when_it_does(
             raise OverloadedError("a test")
         sent.append(text)
 
-    channel = DataChannel(send)
+    channel = DataChannel(send, Traits())
     channel.opened("hello")
     for text in ("one", "two", "three"):
         channel.deliver(text)

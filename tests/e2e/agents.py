@@ -19,6 +19,11 @@ STORY = (
     "ship dared to leave the bay, he counted the waves instead, and wrote each number in a book."
 )
 BRIEF = "Very well, let us talk about something else then."
+PARROT_GREETING = (
+    "Hello. I am a parrot. Say something, and I will play it back to you. "
+    "You can interrupt me at any time."
+)
+PREAMBLES = ("I heard this.", "You said.", "And this is what reached me.")
 
 
 async def _reflect(call: Call, *, sound: bool) -> None:
@@ -102,3 +107,26 @@ async def _text(call: Call, step: str) -> str:
             return await call.invoke("find_order", {"number": 42})
         case _:
             return {"greeting": GREETING, "story": STORY}.get(step, BRIEF)
+
+
+async def parrot(call: Call) -> None:
+    """Greet, then answer every turn, and every text, with itself."""
+    voice = default_voice()
+    call.say(await voice.speak(PARROT_GREETING, call.sample_rate), text=PARROT_GREETING)
+    preambles = itertools.cycle(PREAMBLES)
+    async for event in call:
+        match event:
+            case SpeechEnded(audio=audio):
+                preamble = next(preambles)
+                call.say(await voice.speak(preamble, call.sample_rate) + audio, text=preamble)
+            case Message(event={"type": "response.create"}):
+                if words := _written(call):
+                    text = f"You wrote: {words}"
+                    call.say(await voice.speak(text, call.sample_rate), text=text)
+
+
+def _written(call: Call) -> str:
+    """What the user wrote, if that was the last thing that came from the user."""
+    messages = [item for item in call.items if item.get("role") == "user"]
+    parts = messages[-1]["content"] if messages else []
+    return " ".join(part["text"] for part in parts if part.get("type") == "input_text")

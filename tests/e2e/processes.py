@@ -181,7 +181,7 @@ class Edge:
     processes: list[Process] = field(default_factory=list)
     _transceivers: int = 0
 
-    async def dev(self, backend: str = "local", **more: object) -> Process:
+    async def dev(self, backend: str = "agents:parrot", **more: object) -> Process:
         """Start relay and transceiver in one process; more settings as ``relay__workers=1``."""
         http_port = network.ports()
         settings = self._relay_settings() | self._transceiver_settings(http_port, backend)
@@ -194,7 +194,7 @@ class Edge:
         return await self._start(("relay",), settings, http_port, more)
 
     async def transceiver(
-        self, backend: str = "local", http_host: str = LOOPBACK, **more: object
+        self, backend: str = "agents:parrot", http_host: str = LOOPBACK, **more: object
     ) -> Process:
         """Start one more transceiver alone."""
         http_port = network.ports()

@@ -8,7 +8,6 @@ from __future__ import annotations
 from firsthop.backends.base import Backend
 from firsthop.backends.echo import EchoBackend
 from firsthop.backends.function import FunctionBackend
-from firsthop.backends.local import LocalBackend
 from firsthop.backends.realtime import RealtimeBackend
 from firsthop.config import Settings
 from firsthop.telemetry.metrics import Metrics
@@ -20,18 +19,16 @@ def load(settings: Settings, metrics: Metrics | None = None) -> Backend:
     """Return the backend that `settings.backend` names.
 
     Args:
-        settings: `backend` is local, echo, realtime, or ``module:function``.
+        settings: `backend` is realtime, echo, or ``module:function``.
         metrics: What the backend counts into.
 
     Raises:
         ConfigError: There is no such module or function, or a setting that it needs is missing.
     """
     match settings.backend:
-        case "local":
-            return LocalBackend()
         case "echo":
             return EchoBackend()
         case "realtime":
-            return RealtimeBackend(settings.realtime, metrics or Metrics())
+            return RealtimeBackend(settings.server_of_realtime, metrics or Metrics())
         case name:
             return FunctionBackend.find(name)

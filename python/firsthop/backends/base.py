@@ -20,6 +20,9 @@ class Traits:
     early: bool = False
     """It serves a call from the answer on, while ICE and DTLS still run. Others are called when
     sound flows, so that a caller who never comes costs nothing."""
+    rtvi: bool = False
+    """It speaks RTVI itself, as Pipecat's bots do: messages of clients that speak it are passed on
+    both ways as they are."""
     sample_rate: int | None = None
     """Of the PCM of its calls, in Hz; None: the setting `audio.sample_rate`."""
 

@@ -26,9 +26,10 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from firsthop.config import KEY_BYTES, Settings
+from firsthop.config import Settings
 from firsthop.derived import derived
 from firsthop.transceiver.engine import own_address
+from firsthop.values import KEY_BYTES
 
 _PREFIX: Final = "rtc_"
 _FORMAT: Final = 0x10

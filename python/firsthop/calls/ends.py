@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from firsthop.backends.base import Traits
 from firsthop.errors import OverloadedError
 
 #: What waits for the data channel: it opens within a second or never.
@@ -23,6 +24,10 @@ _BURST: Final = 500
 _PER_SECOND: Final = 100
 #: How many it may send at once again when it counts as calm.
 _CALM: Final = _BURST / 2
+
+
+#: Sends one message on an open data channel; raises `OverloadedError` if it cannot now.
+SendText = Callable[[str], None]
 
 
 class End(Protocol):
@@ -40,18 +45,21 @@ class End(Protocol):
 
 
 class DataChannel:
-    """The caller's data channel ``oai-events``, the first one that the client opens.
+    """The caller's data channel, the first one that the client opens. It speaks the contract.
 
     Events wait until it is open, and while the line does not keep up: clients count on the end of
-    every response that they were told of.
+    every response that they were told of. Clients of another kind have a channel that says the same
+    in their words: a subclass, which a signaling protocol names in its `Terms`.
 
     Args:
-        send_text: Sends one message on the open channel; raises `OverloadedError` if it cannot now.
+        send_text: Sends one message on the open channel.
+        traits: The backend's.
     """
 
     wants_audio = False
 
-    def __init__(self, send_text: Callable[[str], None]) -> None:
+    def __init__(self, send_text: SendText, traits: Traits) -> None:
+        self.traits = traits
         self._send_text = send_text
         self._open = False
         self._waiting: deque[str] = deque()
@@ -64,8 +72,16 @@ class DataChannel:
             self._waiting.appendleft(greeting)
             self._send_on()
 
+    def received(self, text: str) -> list[str]:
+        """Take one message of the client; return the client's events that it stands for."""
+        return [text]
+
     def deliver(self, text: str) -> None:
-        """Send an event, now or when that is possible."""
+        """Tell the client of an event of the contract."""
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """Send a message, now or when that is possible."""
         if len(self._waiting) < _MAX_WAITING:
             self._waiting.append(text)
         self._send_on()

@@ -28,7 +28,7 @@ from firsthop.call import (
     SpeechEnded,
     SpeechStarted,
 )
-from firsthop.calls.ends import DataChannel, End, Seat
+from firsthop.calls.ends import End, Seat
 from firsthop.calls.intake import Intake
 from firsthop.calls.line import Line
 from firsthop.calls.listening import Listening
@@ -101,7 +101,7 @@ class LiveCall(Call):
             if self._traits.realtime
             else AgentConversation(self._session, self._items, self._output, self._emit)
         )
-        self._channel = DataChannel(self._send_text)
+        self._channel = terms.channel(self._send_text, self._traits)
         self._seats = {id(self._channel): Seat(self._channel, terms.client_events)}
 
         self._listening = Listening(
@@ -225,7 +225,8 @@ class LiveCall(Call):
             case Event.PlayoutEnded():
                 self._played(event.utterance, Played(event.played_ms, event.interrupted))
             case Event.Message(text=text):
-                self.receive(self._channel, text)
+                for said in self._channel.received(text):
+                    self.receive(self._channel, said)
             case Event.ChannelOpen():
                 self._channel.opened(self._greeting())
             case Event.Connected():

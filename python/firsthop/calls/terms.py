@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from firsthop.backends.base import Traits
+from firsthop.calls.ends import DataChannel, SendText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,3 +18,5 @@ class Terms:
     """The session's configuration, laid over the defaults."""
     client_events: frozenset[str] | None = None
     """The types of events that the caller's own channel may send; None: all."""
+    channel: Callable[[SendText, Traits], DataChannel] = DataChannel
+    """Makes the caller's data channel; by default, one that speaks the Realtime contract."""

@@ -1,30 +1,33 @@
 """Signaling protocols: how an offer arrives and an answer leaves, and who may ask.
 
 A protocol is a module or a package with `routes(desk) -> APIRouter`, listed in `PROTOCOLS`; the
-application includes them all. What they share lies beside them: who is let in (`access`,
-`origins`), how a body is read and an error looks (`http`, `offers`), what a call is placed with
-(`placing`), and how a request reaches the owner of its call (`forwarding`).
+application includes those that the settings name. What they share lies beside them: who is let in
+(`access`, `origins`), how a body is read and an error looks (`http`, `offers`), what a call is
+placed with (`placing`), and how a request reaches the owner of its call (`forwarding`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from fastapi import APIRouter, WebSocket
 
+from firsthop.config import Protocol
 from firsthop.errors import SignalingError
 from firsthop.signaling import realtime
 from firsthop.signaling.desk import Desk
 from firsthop.signaling.http import error_response
 
-PROTOCOLS: tuple[Callable[[Desk], APIRouter], ...] = (realtime.routes,)
+PROTOCOLS: Mapping[Protocol, Callable[[Desk], APIRouter]] = {
+    "realtime": realtime.routes,
+}
 
 
-def routes(desk: Desk) -> APIRouter:
-    """Return the routes of all protocols, and what other paths answer to a WebSocket."""
+def routes(desk: Desk, protocols: Iterable[Protocol]) -> APIRouter:
+    """Return the routes of some protocols, and what other paths answer to a WebSocket."""
     router = APIRouter()
-    for protocol in PROTOCOLS:
-        router.include_router(protocol(desk))
+    for protocol in dict.fromkeys(protocols):
+        router.include_router(PROTOCOLS[protocol](desk))
 
     @router.websocket("/{path:path}")
     async def elsewhere(websocket: WebSocket, path: str) -> None:

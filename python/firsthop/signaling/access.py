@@ -19,11 +19,12 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from firsthop.calls.terms import Terms
-from firsthop.config import CLIENT_SECRET, Settings
+from firsthop.config import Settings
 from firsthop.errors import AccessError
 from firsthop.signaling.clientsecret import ClientSecrets
 from firsthop.signaling.http import error_response
 from firsthop.telemetry.metrics import Metrics
+from firsthop.values import CLIENT_SECRET
 
 #: Paths that everybody may see, and folders of them; all others are guarded.
 _PUBLIC: Final = frozenset(

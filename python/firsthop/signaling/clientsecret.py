@@ -29,9 +29,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from firsthop.calls.terms import Terms
-from firsthop.config import CLIENT_SECRET, KEY_BYTES, Settings
+from firsthop.config import Settings
 from firsthop.derived import derived
 from firsthop.errors import AccessError, SignalingError
+from firsthop.values import CLIENT_SECRET, KEY_BYTES
 
 #: Longest secret, in characters. It travels in one line of a request's head, of which servers and
 #: proxies take 8 KiB; the rest is for what stands beside it.

@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from firsthop.config import CLIENT_SECRET
+from firsthop.values import CLIENT_SECRET
 
 
 class ErrorBody(BaseModel):

@@ -125,7 +125,7 @@ class TransceiverService:
             )
         app.add_middleware(Origins, settings=settings, metrics=metrics)
         install_error_handlers(app)
-        app.include_router(signaling.routes(desk))
+        app.include_router(signaling.routes(desk, settings.signaling.protocols))
         app.include_router(operations.routes(self._metrics, self.problem))
         description.complete(app)
         if self._settings.signaling.demo:

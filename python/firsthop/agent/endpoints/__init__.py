@@ -1,0 +1,1 @@
+"""Stages by OpenAI-compatible HTTP."""

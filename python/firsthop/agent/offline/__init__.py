@@ -1,0 +1,1 @@
+"""Stages without network, keys and downloads."""

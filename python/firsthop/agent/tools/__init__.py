@@ -1,0 +1,1 @@
+"""What the model may call: Python functions, and the tools of MCP servers."""
