@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from firsthop.call import Call, CallEvent, Played
+from firsthop.call import Call, CallEvent, Played, Reply
 from firsthop.errors import OverloadedError
 
 Note = tuple[object, ...]
@@ -42,6 +42,12 @@ class Line(Call):
     def item(self, item_id: str) -> Mapping[str, Any] | None:
         """One of them."""
         return self.remembered.get(item_id)
+
+    def reply(
+        self, work: Callable[[Reply], Awaitable[None]], *, to: CallEvent | None = None
+    ) -> Reply:
+        """Have none: what answers is tested with a whole call."""
+        raise NotImplementedError
 
     async def invoke(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Take note; every tool says nothing."""

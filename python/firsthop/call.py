@@ -10,10 +10,19 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from typing import Any
 
+from firsthop._native import OpusPacket
 from firsthop.errors import OverloadedError, SessionClosed
 
 #: Events that may wait for a slow agent, 10 s of 20 ms frames. Older audio frames go first.
@@ -31,6 +40,19 @@ class AudioFrame:
     client sends its sound in events, as long as the event, but at most 100 ms."""
     at_ms: int
     """Where it begins, in milliseconds since the first audio of the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpusPackets:
+    """A piece of what the caller says, as it came; for agents that want Opus (`firsthop.opus`).
+
+    Packets are in order, each once; `OpusPacket.missing` counts those that were lost, for which
+    nothing is made up. One that comes late is waited for, 50 ms at most.
+    """
+
+    packets: Sequence[OpusPacket]
+    """At least one; together a frame long (20 ms unless set otherwise), or, where the caller pauses,
+    what came within that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +91,7 @@ class Message:
     """The parsed JSON object; it has a ``type``."""
 
 
-CallEvent = AudioFrame | SpeechStarted | SpeechEnded | CallerIdle | Message
+CallEvent = AudioFrame | OpusPackets | SpeechStarted | SpeechEnded | CallerIdle | Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +102,22 @@ class Place:
     item_id: str
     output_index: int = 0
     content_index: int = 0
+
+
+#: What is said: PCM as a whole, or in pieces as they are made; a piece that is text has the words
+#: that the sound after it says.
+Speech = bytes | AsyncIterable[bytes] | AsyncIterable[bytes | str]
+
+#: A piece of sound on its way to the line: PCM, or Opus packets; ``b""`` is nothing of either.
+Sound = bytes | Sequence[OpusPacket]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer took of a model."""
+
+    input_tokens: int
+    output_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +172,95 @@ class Playback:
             self._played.set_exception(self._failure)
         else:
             self._played.set_result(played)
+
+
+class ToolRun(ABC):
+    """A tool that the agent uses itself, as the client is told of it."""
+
+    @abstractmethod
+    def done(self, output: str) -> None:
+        """Tell what came of it."""
+
+    @abstractmethod
+    def failed(self, message: str) -> None:
+        """Tell that nothing came of it."""
+
+
+class Reply(ABC):
+    """An answer at which the agent works, from `Call.reply`.
+
+    To the client it is one response, or several where the client's tools are used between. It is
+    cancelled as a whole when the caller interrupts or the client cancels: the work is, and what it
+    was saying stops. Await it to learn that it is over.
+    """
+
+    def __init__(self, call: Call, session: Mapping[str, Any]) -> None:
+        self.call = call
+        """The call."""
+        self.session = session
+        """The Realtime session as it is for this answer: the client may have asked for other
+        instructions, tools, or a text."""
+        self.cancelled = False
+        """Whether it was cancelled."""
+
+    @property
+    def speaks(self) -> bool:
+        """Whether what it says is heard; else only the words are wanted."""
+        return "audio" in self.session["output_modalities"]
+
+    @property
+    @abstractmethod
+    def items(self) -> Sequence[Mapping[str, Any]]:
+        """What is to be answered: the conversation, unless the client gave something else."""
+
+    @abstractmethod
+    def say(self, speech: Speech, *, text: str = "") -> Playback:
+        """Say something, as `Call.say` does, as the answer's next part.
+
+        Raises:
+            SessionClosed: The call is over.
+            OverloadedError: The engine does not keep up.
+        """
+
+    @abstractmethod
+    def use(self, server: str, name: str, arguments: str) -> ToolRun:
+        """Tell that a tool of the agent's own runs now.
+
+        Args:
+            server: Whose tool it is, in a word.
+            name: The tool.
+            arguments: JSON.
+        """
+
+    @abstractmethod
+    async def invoke(self, requests: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+        """Let the client run tools that it put into its session, all at the same time.
+
+        Args:
+            requests: Their names and arguments.
+
+        Returns:
+            Their outputs, in the same order.
+
+        Raises:
+            BackendError: The session has no such tool.
+            SessionClosed: The call ended before the answers came.
+        """
+
+    @abstractmethod
+    def fail(self, code: str, message: str) -> None:
+        """Tell the client that the answer failed; `message` is shown to users as it is."""
+
+    @abstractmethod
+    def cut(self, reason: str) -> None:
+        """Tell that it ends before it is complete: max_output_tokens or content_filter."""
+
+    @abstractmethod
+    def count(self, usage: Usage) -> None:
+        """Add to what the answer took."""
+
+    @abstractmethod
+    def __await__(self) -> Generator[Any, None, None]: ...
 
 
 class Call(ABC):
@@ -196,12 +323,13 @@ class Call(ABC):
         if self._end_reason is not None:
             raise SessionClosed(self._end_reason)
 
-    def say(self, speech: bytes | AsyncIterable[bytes], *, text: str = "") -> Playback:
+    def say(self, speech: Speech, *, text: str = "") -> Playback:
         """Say something, after what is being said already.
 
         Args:
-            speech: PCM16LE, mono, at `sample_rate`: whole, or in pieces as they are made.
-            text: What it says, for transcripts.
+            speech: PCM16LE, mono, at `sample_rate`: whole, or in pieces as they are made. Pieces
+                may be text, too: the words of the sound that follows.
+            text: What it says, for transcripts, as far as that is known now.
 
         Returns:
             The playback; await it to learn how much was played.
@@ -227,6 +355,51 @@ class Call(ABC):
         """
         place = Place(response_id, item_id, output_index, content_index)
         return self._speak(speech, Playback("", place))
+
+    def forward(
+        self,
+        packets: Sequence[OpusPacket] | AsyncIterable[Sequence[OpusPacket]],
+        *,
+        text: str = "",
+    ) -> Playback:
+        """Say something that is Opus already, after what is being said already.
+
+        For agents that want Opus (`firsthop.opus`). Each packet leaves byte by byte as it is, when
+        the one before it has been heard.
+
+        Args:
+            packets: Whole, or in pieces as they are made: `OpusPackets.packets`, or ones made of
+                bytes, ``OpusPacket(payload)``; of 2.5 to 120 ms, at most 1150 bytes.
+            text: What it says, for transcripts.
+
+        Returns:
+            The playback; await it to learn how much was played.
+
+        Raises:
+            BackendError: The sound of this call is PCM.
+            SessionClosed: The call is over.
+            OverloadedError: The engine does not keep up.
+            ValueError: A packet is too large.
+        """
+        return self._speak(packets, Playback(text))
+
+    @abstractmethod
+    def reply(
+        self, work: Callable[[Reply], Awaitable[None]], *, to: CallEvent | None = None
+    ) -> Reply:
+        """Answer: the client is told at once that an answer is under way, and `work` makes it.
+
+        One answer is worked at at a time: `work` begins when those before are done. The call owns
+        it: it is cancelled with the answer, and with the call. If it raises, the answer failed.
+
+        Args:
+            work: Says things, uses tools.
+            to: What is answered, if it is an event; the client may have asked for something special
+                in it.
+
+        Raises:
+            SessionClosed: The call is over.
+        """
 
     @abstractmethod
     async def invoke(self, name: str, arguments: Mapping[str, Any]) -> str:
@@ -293,8 +466,8 @@ class Call(ABC):
     # What the transceiver implements ...
 
     @abstractmethod
-    def _play(self, utterance: int, pcm: bytes, *, complete: bool) -> None:
-        """Queue PCM as the next part of an utterance."""
+    def _play(self, utterance: int, sound: Sound, *, complete: bool) -> None:
+        """Queue sound as the next part of an utterance."""
 
     @abstractmethod
     def _flush(self) -> None:
@@ -308,11 +481,21 @@ class Call(ABC):
     def _close(self) -> None:
         """Hang up; `_end` follows."""
 
+    def _about_to_say(  # noqa: B027 (optional)
+        self, utterance: int, playback: Playback
+    ) -> None:
+        """Take note that something will be said, if the line takes it."""
+
     def _said(self, utterance: int, playback: Playback) -> None:  # noqa: B027 (optional)
-        """Take note that something is about to be said."""
+        """Take note that something is said from now on."""
+
+    def _worded(  # noqa: B027 (optional)
+        self, utterance: int, playback: Playback, text: str
+    ) -> None:
+        """Take note of the words of what comes next."""
 
     def _voiced(  # noqa: B027 (optional)
-        self, utterance: int, playback: Playback, pcm: bytes, *, complete: bool
+        self, utterance: int, playback: Playback, sound: Sound, *, complete: bool
     ) -> None:
         """Take note that its next part was queued."""
 
@@ -321,19 +504,24 @@ class Call(ABC):
 
     # ... and what it calls.
 
-    def _speak(self, speech: bytes | AsyncIterable[bytes], playback: Playback) -> Playback:
+    def _speak(
+        self,
+        speech: Speech | Sequence[OpusPacket] | AsyncIterable[Sequence[OpusPacket]],
+        playback: Playback,
+    ) -> Playback:
         if self._end_reason is not None:
             raise SessionClosed(self._end_reason)
         utterance = self._next_utterance
         self._next_utterance += 1
         # The line speaks in the order in which it hears of utterances, and settles those that it
         # has heard of: a stream takes its place before its first piece is made.
-        whole = isinstance(speech, bytes)
-        first = speech if isinstance(speech, bytes) else b""
+        whole = not isinstance(speech, AsyncIterable)
+        first = b"" if isinstance(speech, AsyncIterable) else speech
+        self._about_to_say(utterance, playback)
         self._play(utterance, first, complete=whole)
         self._playbacks[utterance] = playback
         self._said(utterance, playback)
-        if isinstance(speech, bytes):
+        if not isinstance(speech, AsyncIterable):
             self._voiced(utterance, playback, first, complete=True)
         else:
             playback._feeder = asyncio.create_task(self._feed(utterance, playback, speech))
@@ -344,8 +532,12 @@ class Call(ABC):
         if len(self._waiting) >= _MAX_WAITING:
             # A slow agent misses old sound, not what happened; one that does not listen at all,
             # and so lets hundreds of turns and messages pile up, misses the oldest of those.
-            frames = (n for n, event in enumerate(self._waiting) if isinstance(event, AudioFrame))
-            del self._waiting[next(frames, 0)]
+            sound = (
+                n
+                for n, event in enumerate(self._waiting)
+                if isinstance(event, AudioFrame | OpusPackets)
+            )
+            del self._waiting[next(sound, 0)]
         self._waiting.append(event)
         self._wake.set()
 
@@ -390,7 +582,12 @@ class Call(ABC):
         if event is not None:
             self._handled(event)
 
-    async def _feed(self, utterance: int, playback: Playback, pieces: AsyncIterable[bytes]) -> None:
+    async def _feed(
+        self,
+        utterance: int,
+        playback: Playback,
+        pieces: AsyncIterable[bytes | str] | AsyncIterable[Sequence[OpusPacket]],
+    ) -> None:
         """Pass pieces on as they are made, and end the utterance, whatever ends the pieces.
 
         A flush and the end of the call settle the utterance themselves; then nothing is added.
@@ -398,23 +595,28 @@ class Call(ABC):
         half = b""
         try:
             async for piece in pieces:
-                # Pieces that come from a network may end within a sample.
-                piece = half + piece
-                whole = len(piece) - len(piece) % 2
-                half = piece[whole:]
-                await self._pass_on(utterance, playback, piece[:whole], complete=False)
+                if isinstance(piece, str):
+                    playback.text += piece
+                    self._worded(utterance, playback, piece)
+                    continue
+                if isinstance(piece, bytes):
+                    # Pieces that come from a network may end within a sample.
+                    piece = half + piece
+                    whole = len(piece) - len(piece) % 2
+                    half, piece = piece[whole:], piece[:whole]
+                await self._pass_on(utterance, playback, piece, complete=False)
         except Exception as error:
             playback._failure = error
         finally:
             await self._pass_on(utterance, playback, b"", complete=True)
 
     async def _pass_on(
-        self, utterance: int, playback: Playback, pcm: bytes, *, complete: bool
+        self, utterance: int, playback: Playback, sound: Sound, *, complete: bool
     ) -> None:
         while not playback._stopped:
             try:
-                self._play(utterance, pcm, complete=complete)
+                self._play(utterance, sound, complete=complete)
             except OverloadedError:
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
-                return self._voiced(utterance, playback, pcm, complete=complete)
+                return self._voiced(utterance, playback, sound, complete=complete)

@@ -46,7 +46,9 @@ ConfigOption = Annotated[
 ]
 BackendOption = Annotated[
     str | None,
-    typer.Option("--backend", "-b", help="Who answers: realtime, pipecat, echo, or module:function."),
+    typer.Option(
+        "--backend", "-b", help="Who answers: realtime, pipecat, echo, or module:function."
+    ),
 ]
 
 
@@ -72,6 +74,12 @@ def relay(
 def transceiver(config: ConfigOption = None, backend: BackendOption = None) -> None:
     """Run a transceiver, with its signaling."""
     _serve(runner.serve_transceiver, _settings(config, backend))
+
+
+@app.command()
+def agent(config: ConfigOption = None) -> None:
+    """Run an agent service: calls by WebSocket, answered by models and tools."""
+    _serve(runner.serve_agent, _settings(config))
 
 
 @app.command()

@@ -214,7 +214,7 @@ class SignalingSettings(_Section):
     reachable: PublicAddress | None = None
     """Where other transceivers reach this HTTP, if it is not where it listens: hang-ups and
     sidebands that arrive elsewhere are forwarded to the call's owner."""
-    protocols: tuple[Protocol, ...] = ("realtime",)
+    protocols: tuple[Protocol, ...] = ("realtime", "whip", "pipecat", "fastrtc")
     """By which protocols calls can be placed; docs/clients.md has the table."""
     demo: bool = True
     """Serve the demo page on /."""
@@ -430,7 +430,7 @@ class Settings(BaseSettings):
             return self.realtime
         keys = self.agent.api_keys
         changes = {
-            "url": f"ws://{self.agent.listen}/v1/realtime",
+            "url": f"ws://{self.agent.listen}/v1/realtime?model=firsthop-agent",
             "api_key": self.realtime.api_key or (keys[0] if keys else None),
         }
         return self.realtime.model_copy(update=changes)

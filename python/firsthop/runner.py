@@ -11,8 +11,9 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
@@ -33,6 +34,9 @@ from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.engine import advertised
 from firsthop.transceiver.service import TransceiverService
 from firsthop.values import KEY_BYTES
+
+if TYPE_CHECKING:
+    from firsthop.agent.service import AgentService
 
 _console = Console(highlight=False)
 
@@ -71,10 +75,18 @@ async def serve_dev(settings: Settings, backend: Backend | None = None) -> None:
     metrics = Metrics()
     relay = RelayService(settings, metrics)
     transceiver = TransceiverService(settings, metrics, backend)
-    async with _running_relay(relay), _running_transceiver(transceiver):
+    async with AsyncExitStack() as running:
+        rows = [("agent", f"ws://{settings.agent.listen}/v1/realtime", "internal")]
+        if backend is None and settings.backend == "realtime" and settings.realtime.url is None:
+            await running.enter_async_context(_running_agent(settings))
+        else:
+            rows.clear()
+        await running.enter_async_context(_running_relay(relay))
+        await running.enter_async_context(_running_transceiver(transceiver))
         rows = [
             *_public(relay),
             ("transceiver", f"udp {', '.join(transceiver.listening)}", "internal"),
+            *rows,
             *_signaling(settings),
         ]
         next_step = f"Open http://localhost:{_port(settings.signaling.listen)} and talk."
@@ -135,6 +147,50 @@ async def serve_transceiver(settings: Settings) -> None:
         await _serve_http(
             transceiver.app(), settings.signaling.listen, "signaling.listen", rows, ""
         )
+
+
+async def serve_agent(settings: Settings) -> None:
+    """Run an agent service."""
+    # Other parts start without the packages that only this one needs.
+    from firsthop.agent.service import AgentService
+
+    agent = AgentService(settings, Metrics())
+    async with _ready_agent(agent):
+        note = "/v1/realtime by WebSocket, /docs, /metrics"
+        rows = [("agent", f"http://{settings.agent.listen}", note)]
+        if not settings.agent.api_keys:
+            rows.append(("", "no API keys set: serves this machine only", "agent.api_keys"))
+        await _serve_http(agent.app(), settings.agent.listen, "agent.listen", rows, "")
+
+
+@asynccontextmanager
+async def _ready_agent(agent: AgentService) -> AsyncIterator[None]:
+    try:
+        await agent.prepare()
+        yield
+    finally:
+        await agent.stop()
+
+
+@asynccontextmanager
+async def _running_agent(settings: Settings) -> AsyncIterator[None]:
+    """Run an agent service beside the other parts, with metrics of its own."""
+    from firsthop.agent.service import AgentService
+
+    agent = AgentService(settings, Metrics())
+    async with _ready_agent(agent):
+        host, _, port = settings.agent.listen.rpartition(":")
+        with _explained("agent"):
+            bound = _bind("listen", host.strip("[]"), int(port))
+        server = uvicorn.Server(http_config(agent.app()))
+        # Signals are for the server that the process is about.
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+        serving = asyncio.create_task(server.serve(sockets=[bound]))
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await serving
 
 
 def _with_tcp(settings: Settings) -> Settings:

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from firsthop.call import Usage as Usage
 from firsthop.errors import BackendError
 
 #: Of all sound between stages, in Hz.
@@ -31,7 +32,7 @@ class StageError(BackendError):
         self.code = code
 
 
-class Stage(ABC):
+class Stage(ABC):  # noqa: B024 (what is optional in all)
     """What all stages have in common."""
 
     async def prepare(self) -> None:  # noqa: B027 (most need nothing)
@@ -98,14 +99,6 @@ class ToolRequest:
     name: str
     arguments: str
     """JSON, as the model words it: it may be anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What an answer took."""
-
-    input_tokens: int
-    output_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,12 @@ class DataChannel:
         """Send a greeting, then what has waited."""
         if not self._open:
             self._open = True
-            self._waiting.appendleft(greeting)
+            self.greet(greeting)
             self._send_on()
+
+    def greet(self, greeting: str) -> None:
+        """Put the contract's greeting before what waits."""
+        self._waiting.appendleft(greeting)
 
     def received(self, text: str) -> list[str]:
         """Take one message of the client; return the client's events that it stands for."""
@@ -85,6 +89,9 @@ class DataChannel:
         if len(self._waiting) < _MAX_WAITING:
             self._waiting.append(text)
         self._send_on()
+
+    def farewell(self) -> None:
+        """Say that this side is about to end the call, to clients that have to be told."""
 
     def close(self) -> None:
         """Keep nothing."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
@@ -25,6 +25,7 @@ from firsthop.call import (
     Message,
     Playback,
     Played,
+    Reply,
     SpeechEnded,
     SpeechStarted,
 )
@@ -32,6 +33,7 @@ from firsthop.calls.ends import End, Seat
 from firsthop.calls.intake import Intake
 from firsthop.calls.line import Line
 from firsthop.calls.listening import Listening
+from firsthop.calls.reply import LiveReply, PartOfReply
 from firsthop.calls.terms import Terms
 from firsthop.config import Settings
 from firsthop.errors import BackendError, EventError, OverloadedError, SessionClosed
@@ -91,6 +93,7 @@ class LiveCall(Call):
         self._answered = time.monotonic()
         self._agent: asyncio.Task[None] | None = None
         self._farewell: asyncio.TimerHandle | None = None
+        self._gone = False
 
         self._session = Session(new_id("sess"), settings.model, settings.turns, terms.session)
         self._items = Conversation()
@@ -113,6 +116,8 @@ class LiveCall(Call):
         self._intake = Intake(rate, self._hear)
         self._decoder = Decoder(self._session.input_format, rate)
         self._encoders: dict[int, Encoder] = {}
+        #: Answers that the agent works at, or will.
+        self._replies: list[LiveReply] = []
         #: What is said to a client that only reads.
         self._unspoken: set[int] = set()
         self._stop_reason = "client_cancelled"
@@ -169,6 +174,9 @@ class LiveCall(Call):
                 message = f"this channel may not send {event['type']!r}"
                 raise EventError("event_not_allowed", message, param="type")
             if event["type"] == "input_audio_buffer.append":
+                if self._traits.opus:
+                    message = "this backend takes the sound of the call's audio track only"
+                    raise EventError("unsupported_by_backend", message, param="type")
                 audio = event["audio"]
                 self._intake.sound(len(audio), lambda: self._decode(seat, event))
                 seat.refund()
@@ -192,6 +200,19 @@ class LiveCall(Call):
     def item(self, item_id: str) -> Mapping[str, Any] | None:
         """Return an item of the conversation, if it is known."""
         return self._items.item(item_id)
+
+    def reply(
+        self, work: Callable[[Reply], Awaitable[None]], *, to: CallEvent | None = None
+    ) -> Reply:
+        """Answer."""
+        if self.ended is not None:
+            raise SessionClosed(self.ended)
+        if self._conversation is None:
+            raise RuntimeError("a Realtime server answers by its own events")
+        reply = LiveReply(self, self._speak, self._conversation, work, to, self._replied)
+        self._replies.append(reply)
+        reply.start()
+        return reply
 
     async def invoke(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Let the client run one of its tools."""
@@ -220,6 +241,8 @@ class LiveCall(Call):
         match event:
             case Event.Audio(pcm=pcm):
                 self._hear(pcm)
+            case Event.Opus(packets=packets):
+                self._deliver(OpusPackets(packets))
             case Event.PlayoutStarted(utterance=utterance):
                 self._output.started(utterance)
             case Event.PlayoutEnded():
@@ -246,7 +269,8 @@ class LiveCall(Call):
         at_ms = self._listening.now_ms
         detection = self._session.turn_detection
         may_interrupt = detection is not None and detection.interrupt_response
-        can_interrupt = may_interrupt and self.interruptible and self.speaking
+        busy = self.speaking or bool(self._replies)
+        can_interrupt = may_interrupt and self.interruptible and busy
         for turn, item_id in self._listening.hear(pcm, alert=can_interrupt):
             if isinstance(turn, SpeechStarted):
                 self._turn_begins(turn, item_id, can_interrupt=can_interrupt)
@@ -290,16 +314,24 @@ class LiveCall(Call):
         self._intake.close()
         if self._conversation is not None:
             self._conversation.close(reason)
+        for reply in list(self._replies):
+            reply.cancel("client_cancelled")
         seats, self._seats = self._seats, {}
         for seat in seats.values():
             seat.end.close()
         self._metrics.calls_ended.labels(reason).inc()
         self._log.info("call.ended", reason=reason)
-        if self._agent is None:
-            self._ended(self)
-        else:
+        if self._agent is not None:
             loop = asyncio.get_running_loop()
             self._farewell = loop.call_later(_FAREWELL_SECONDS, self._agent.cancel)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Let go of the call, once nobody works at it any more."""
+        over = self.ended is not None and self._agent is None and not self._replies
+        if over and not self._gone:
+            self._gone = True
+            self._ended(self)
 
     # What clients ask.
 
@@ -360,6 +392,8 @@ class LiveCall(Call):
     def _may_cancel(self, event: Mapping[str, Any]) -> bool:
         """Whether there is anything to cancel: a response that is made, or one that is heard."""
         response_id = event.get("response_id")
+        if self._conversation is not None and self._conversation.active(response_id):
+            return True
         return self.speaking and (response_id is None or self._output.holds(response_id))
 
     def _update(self, changes: Mapping[str, Any]) -> None:
@@ -399,12 +433,9 @@ class LiveCall(Call):
 
     # What `Call` wants from the line.
 
-    def _play(self, utterance: int, pcm: bytes, *, complete: bool) -> None:
-        new = utterance not in self._playbacks
-        if new and self._conversation is not None and not self._session.speaks:
-            self._unspoken.add(utterance)
+    def _play(self, utterance: int, sound: Sound, *, complete: bool) -> None:
         if utterance not in self._unspoken:
-            self._connected_line().play(utterance, pcm, complete=complete)
+            self._connected_line().play(utterance, sound, complete=complete)
         elif complete:
             self._end_unspoken(utterance, interrupted=False)
 
@@ -425,26 +456,43 @@ class LiveCall(Call):
     def _close(self) -> None:
         self._insist(self._connected_line().close)
 
+    def _about_to_say(self, utterance: int, playback: Playback) -> None:
+        if isinstance(playback, PartOfReply):
+            speaks = playback.response.speaks
+        else:
+            speaks = self._conversation is None or self._session.speaks
+        if not speaks:
+            self._unspoken.add(utterance)
+
     def _said(self, utterance: int, playback: Playback) -> None:
         self._stay_up()
         if playback.place is not None:
             self._output.queued(utterance, playback.place)
-        elif self._conversation is not None and utterance in self._unspoken:
-            self._conversation.written(playback.text)
         elif self._conversation is not None:
-            self._conversation.said(utterance, playback.text)
+            response = playback.response if isinstance(playback, PartOfReply) else None
+            heard = utterance not in self._unspoken
+            self._conversation.said(utterance, playback.text, response, heard=heard)
 
-    def _voiced(self, utterance: int, playback: Playback, pcm: bytes, *, complete: bool) -> None:
+    def _worded(self, utterance: int, playback: Playback, text: str) -> None:
+        if self._conversation is not None:
+            self._conversation.worded(utterance, text)
+
+    def _voiced(self, utterance: int, playback: Playback, sound: Sound, *, complete: bool) -> None:
         if utterance in self._unspoken:
             return
         deltas: list[str] = []
+        # Nobody gets Opus in events: who wants sound in them is not let into such a call.
+        pcm = sound if isinstance(sound, bytes) else b""
         if any(seat.end.wants_audio for seat in self._seats.values()):
             encoder = self._encoders.get(utterance)
             if encoder is None:
                 encoder = Encoder(self.sample_rate, self._session.output_format)
                 self._encoders[utterance] = encoder
             deltas = encoder.encode(pcm, last=complete)
-        ms = len(pcm) * 500 / self.sample_rate
+        if isinstance(sound, bytes):
+            ms = len(sound) * 500 / self.sample_rate
+        else:
+            ms = sum(packet.duration_ms for packet in sound)
         if playback.place is not None:
             self._output.sounded(playback.place, ms)
             where = asdict(playback.place)
@@ -480,6 +528,8 @@ class LiveCall(Call):
         if self.speaking:
             self._stop_reason = reason
             self._silence()
+        for reply in list(self._replies):
+            reply.cancel(reason)
 
     # What the ends are told.
 
@@ -521,9 +571,9 @@ class LiveCall(Call):
         detection = self._session.turn_detection
         timeout_ms = detection.idle_timeout_ms if isinstance(detection, ServerVad) else None
         invoking = self._conversation is not None and self._conversation.invoking
-        busy = (
-            not self._output.empty or self._listening.speaking or invoking or self.ended is not None
-        )
+        answering = invoking or bool(self._replies)
+        busy = not self._output.empty or self._listening.speaking or answering
+        busy = busy or self.ended is not None
         if timeout_ms is not None and not busy and not self._traits.detects_turns:
             loop = asyncio.get_running_loop()
             self._idle = loop.call_later(timeout_ms / 1000, self._caller_is_idle, timeout_ms)
@@ -580,7 +630,13 @@ class LiveCall(Call):
         if self.ended is None:
             self.hang_up()
         else:
-            self._ended(self)
+            self._let_go()
+
+    def _replied(self, reply: LiveReply) -> None:
+        """An answer is over."""
+        self._replies.remove(reply)
+        self._expect_the_caller()
+        self._let_go()
 
     def cancel(self) -> None:
         """Stop the agent: the transceiver goes down."""

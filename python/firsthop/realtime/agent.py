@@ -1,7 +1,7 @@
 """The Realtime server in front of an agent of ours: it makes the events that agents do not.
 
-An agent hears turns and says things. To the client, a turn is an item, what is said is a response
-with an item, and both follow the contract's order: one response at a time is under way, and it is
+An agent hears turns and says things. To the client, a turn is an item, what is said is an item of
+a response, and both follow the contract's order: one response at a time is under way, and it is
 done when the agent has made all of its sound, which may be long before that was heard.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,11 +19,11 @@ from firsthop.realtime.conversation import Conversation, Item
 from firsthop.realtime.events import as_json, id_of, new_id
 from firsthop.realtime.output import Emit, OutputAudioBuffer
 from firsthop.realtime.responses import (
-    OneItem,
+    OutputItem,
     Response,
-    Silence,
     Speech,
     ToolCall,
+    ToolUse,
     Writing,
     message_item,
 )
@@ -61,9 +61,11 @@ class AgentConversation:
         self._emit = emit
         #: Responses that are not done, in their order. The first one is under way.
         self._order: deque[Response] = deque()
-        self._speeches: dict[int, Speech] = {}
+        self._speeches: dict[int, Speech | Writing] = {}
         self._spoken: deque[Speech] = deque(maxlen=_MAX_SPOKEN)
         self._tools: dict[str, asyncio.Future[str]] = {}
+        #: Answers that the agent works at, which may take several responses.
+        self._answers = 0
         #: Tools' outputs behind which a request for an answer follows that the agent is at already.
         self._answering = 0
         #: How many responses there were, and what asks for one: a client must not wait for ever,
@@ -72,6 +74,7 @@ class AgentConversation:
         self._owed: list[_Request] = []
         self._due: list[_Request] = []
         self._pending: deque[SpeechEnded] = deque()
+        self._advancing = False
 
     @property
     def invoking(self) -> bool:
@@ -80,37 +83,48 @@ class AgentConversation:
 
     # What the agent does.
 
-    def said(self, utterance: int, text: str) -> None:
-        """Take note that the agent says something, after what it says already."""
-        speech = Speech(self._session, text)
-        self._speeches[utterance] = speech
-        self._output.queued(utterance, speech.place)
-        self._add(speech)
+    def said(
+        self, utterance: int, text: str, response: Response | None = None, *, heard: bool = True
+    ) -> None:
+        """Take note that the agent says something, after what it says already.
 
-    def written(self, text: str) -> None:
-        """Take note that the agent says something to a client that wants to read it."""
-        self._add(Writing(self._session, text))
+        Args:
+            utterance: Which.
+            text: Its words, as far as they are known.
+            response: What it belongs to; None: it is one by itself.
+            heard: Whether it is heard, and not read.
+        """
+        item: Speech | Writing = Speech() if heard else Writing()
+        self._speeches[utterance] = item
+        whole = response is None
+        if response is None:
+            response = Response(self._session.value)
+        response.add(item)
+        if isinstance(item, Speech):
+            self._output.queued(utterance, item.place)
+        if text:
+            item.word(text)
+        if whole:
+            response.close()
+            self.begin(response)
+        else:
+            self._advance()
+
+    def worded(self, utterance: int, text: str) -> None:
+        """Take note of its next words, which the sound that comes next says."""
+        if text and (item := self._speeches.get(utterance)) is not None:
+            item.word(text)
 
     def sounded(self, utterance: int, ms: float, deltas: list[str]) -> None:
         """Take note of the next part of its sound; `deltas` are for who gets it in events."""
-        speech = self._speeches.get(utterance)
-        if speech is None:
-            return
-        speech.length_ms += ms
-        events = [
-            {"type": "response.output_audio.delta", **speech.where(), "delta": delta}
-            for delta in deltas
-        ]
-        if speech.announced:
-            for event in events:
-                self._emit(event)
-        else:
-            speech.held += events
+        item = self._speeches.get(utterance)
+        if isinstance(item, Speech):
+            item.sound(ms, deltas)
 
     def made(self, utterance: int, *, failed: bool) -> None:
         """Take note that all of its sound has been made."""
-        if (speech := self._speeches.get(utterance)) is not None:
-            speech.outcome = "failed" if failed else "completed"
+        if (item := self._speeches.get(utterance)) is not None:
+            item.outcome = "failed" if failed else "completed"
             self._advance()
 
     def silenced(self) -> None:
@@ -118,9 +132,10 @@ class AgentConversation:
 
         What the client was not told of yet, it never will be.
         """
-        for utterance, speech in list(self._speeches.items()):
-            if not speech.announced:
-                self._withdraw(utterance, speech)
+        for utterance, item in list(self._speeches.items()):
+            if not item.announced:
+                self._withdraw(utterance, item)
+        self._advance()
 
     def played(self, utterance: int, played: Played, reason: str, *, paced: bool) -> None:
         """Take note that it was heard, to its end or until it was stopped.
@@ -131,24 +146,33 @@ class AgentConversation:
             reason: Why it was stopped, if it was: turn_detected or client_cancelled.
             paced: Whether that much was heard. Else the client says how far it came.
         """
-        speech = self._speeches.get(utterance)
-        if speech is None:
+        item = self._speeches.get(utterance)
+        if item is None:
             return
-        if not speech.announced:
-            return self._withdraw(utterance, speech)
+        if played.interrupted and not item.announced:
+            self._withdraw(utterance, item)
+            return self._advance()
         del self._speeches[utterance]
-        cut = played.interrupted and paced
-        if cut:
-            speech.transcript = speech.heard(played.ms)
-        if speech.outcome is None:
-            speech.outcome = "cancelled" if played.interrupted else "completed"
-            speech.reason = reason
+        cut = played.interrupted and paced and isinstance(item, Speech)
+        if isinstance(item, Speech) and cut:
+            item.transcript = item.heard(played.ms)
+        if item.outcome is None:
+            item.outcome = "cancelled" if played.interrupted else "completed"
+            item.reason = reason if played.interrupted else ""
             self._advance()
-        if cut and self._items.item(speech.item_id) is not None:
-            self._truncate(speech.item_id, speech.transcript, played.ms)
+        if isinstance(item, Speech) and cut and self._items.item(item.item_id) is not None:
+            self._truncate(item.item_id, item.transcript, played.ms)
 
-    def invoke(self, name: str, arguments: Mapping[str, Any]) -> asyncio.Future[str]:
+    def invoke(
+        self, name: str, arguments: Mapping[str, Any], response: Response | None = None
+    ) -> asyncio.Future[str]:
         """Ask the client to run one of its tools; its output will be the result.
+
+        Args:
+            name: The tool.
+            arguments: Its arguments.
+            response: What the call belongs to, and which has to be closed for the client to answer;
+                None: it is one by itself.
 
         Raises:
             BackendError: The session has no such tool.
@@ -159,11 +183,64 @@ class AgentConversation:
         if name not in names:
             known = ", ".join(str(tool) for tool in names) or "none"
             raise BackendError(f"the client offers no tool {name!r}; it offers {known}")
-        call = ToolCall(self._session, name, as_json(arguments))
+        call = ToolCall(name, as_json(arguments))
         output = self._tools[call.call_id] = asyncio.get_running_loop().create_future()
         output.add_done_callback(lambda _: self._tools.pop(call.call_id, None))
-        self._add(call)
+        if response is not None:
+            response.add(call)
+            self._advance()
+        else:
+            alone = Response(self._session.value)
+            alone.add(call)
+            alone.close()
+            self.begin(alone)
         return output
+
+    def use(self, response: Response, server: str, name: str, arguments: str) -> ToolUse:
+        """Take note that the agent uses a tool of its own; call `changed` when it is done."""
+        use = ToolUse(server, name, arguments)
+        response.add(use)
+        self._advance()
+        return use
+
+    def wish(self, event: CallEvent | None) -> Wish:
+        """What the client wants of the answer to an event, if it said so."""
+        requests = [one for one in (*self._due, *self._owed) if one.event is event]
+        wanted = requests[-1].wanted if requests and event is not None else {}
+        given = wanted.get("input")
+        return Wish(
+            session=self._session.varied(wanted),
+            metadata=wanted.get("metadata"),
+            apart=wanted.get("conversation") == "none",
+            input=None if given is None else [self._referred(item) for item in given],
+        )
+
+    def _referred(self, item: Item) -> Item:
+        known = self._items.item(str(item.get("id")))
+        return known if known is not None and item.get("type") == "item_reference" else item
+
+    def begin(self, response: Response) -> None:
+        """Let a response be told of, after those that came before."""
+        self._begun += 1
+        self._order.append(response)
+        self._advance()
+
+    def changed(self) -> None:
+        """Tell what can be told, after something happened to a response."""
+        self._advance()
+
+    def answering(self) -> None:
+        """Take note that the agent begins to work at an answer."""
+        self._answers += 1
+
+    def answered(self) -> None:
+        """Take note that it has finished that, in whatever way."""
+        self._answers -= 1
+        self.handled(None)
+
+    def active(self, response_id: str | None) -> bool:
+        """Whether a response, or any, is not done."""
+        return any(response_id in (None, response.id) for response in self._order)
 
     def close(self, reason: str) -> None:
         """Let go of whoever waits: the call is over."""
@@ -223,12 +300,17 @@ class AgentConversation:
         If the client asked for an answer by it and got none, it gets an empty one, or learns that
         another answer is under way.
         """
-        asked = [*self._owed, *(request for request in self._due if request.event is event)]
+        self._owed += [request for request in self._due if request.event is event]
         self._due = [request for request in self._due if request.event is not event]
-        self._owed = []
+        if self._answers:
+            # It came back for the next event, and works at its answer beside.
+            return
+        asked, self._owed = self._owed, []
         unanswered = [request for request in asked if request.begun == self._begun]
         if unanswered and not self._order:
-            return self._add(Silence(self._session))
+            silence = Response(self._session.value)
+            silence.close()
+            return self.begin(silence)
         for request in unanswered:
             message = "the agent is still answering; wait for response.done or cancel it"
             request.refuse(EventError("conversation_already_has_active_response", message))
@@ -237,14 +319,34 @@ class AgentConversation:
         if len(self._due) + len(self._owed) >= _MAX_DUE:
             message = f"{_MAX_DUE} requests wait for the agent already"
             raise EventError("too_many_requests", message, event_id=id_of(event))
+        wanted = self._wanted(event)
         if self._answering:
             # The agent has been waiting for the tool, and goes on by itself.
             self._answering -= 1
-            self._owed.append(_Request(Message(event), self._begun, refuse))
+            self._owed.append(_Request(Message(event), self._begun, refuse, wanted))
             return []
         answer = self._all_pending() if self._pending else Message(event)
-        self._due.append(_Request(answer, self._begun, refuse))
+        self._due.append(_Request(answer, self._begun, refuse, wanted))
         return [answer]
+
+    def _wanted(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a client wants of an answer, once it is known to make sense."""
+        wanted: Mapping[str, Any] = event.get("response") or {}
+        given = wanted.get("input")
+        try:
+            self._session.varied(wanted)
+            if not isinstance(given, list | None) or not all(
+                isinstance(item, dict) for item in given or ()
+            ):
+                raise EventError("invalid_value", "expected a list of items", param="input")
+            if not isinstance(wanted.get("metadata"), dict | None):
+                raise EventError("invalid_value", "expected an object", param="metadata")
+        except EventError as error:
+            param = (error.param or "").removeprefix("session.")
+            raise EventError(
+                error.code, error.message, param=f"response.{param}", event_id=id_of(event)
+            ) from None
+        return wanted
 
     def _all_pending(self) -> SpeechEnded:
         """What the caller has said without an answer, as one turn."""
@@ -280,7 +382,7 @@ class AgentConversation:
 
     def _delete(self, event: Mapping[str, Any]) -> None:
         item_id = self._known_item(event)["id"]
-        if any(isinstance(one, OneItem) and one.item_id == item_id for one in self._order):
+        if any(item.item_id == item_id for one in self._order for item in one.items):
             message = "the item is being made; cancel its response first"
             raise EventError("item_in_progress", message, param="item_id", event_id=id_of(event))
         self._emit({"type": "conversation.item.deleted", "item_id": event["item_id"]})
@@ -320,11 +422,16 @@ class AgentConversation:
             }
         )
 
-    def _withdraw(self, utterance: int, speech: Speech) -> None:
+    def _withdraw(self, utterance: int, item: OutputItem) -> None:
         """Forget what nobody was told of."""
         del self._speeches[utterance]
-        self._order.remove(speech)
         self._output.withdrawn(utterance)
+        for response in self._order:
+            if item in response.items:
+                response.remove(item)
+                if not response.items and not response.open and not response.announced:
+                    self._order.remove(response)
+                return
 
     def _commit(self, item_id: str, content: list[dict[str, Any]]) -> None:
         previous = self._items.last
@@ -343,24 +450,45 @@ class AgentConversation:
 
     # The order of responses.
 
-    def _add(self, response: Response) -> None:
-        self._begun += 1
-        self._order.append(response)
-        self._advance()
-
     def _advance(self) -> None:
-        """Announce the first response, and end it if it is complete; then the next."""
-        while self._order:
+        """Tell of the first response, and end it if it is complete; then the next.
+
+        What is told may lead back here: the agent begins to work when its response is told of.
+        """
+        while self._order and not self._advancing:
             response = self._order[0]
-            if not response.announced:
-                response.announced = True
-                if isinstance(response, Speech):
-                    self._spoken.append(response)
-                response.announce(self._emit, self._items.last)
-            if response.outcome is None:
+            self._advancing = True
+            try:
+                done = response.advance(self._emit, lambda: self._items.last)
+            finally:
+                self._advancing = False
+            for item in response.items:
+                if isinstance(item, Speech) and item.announced and item not in self._spoken:
+                    self._spoken.append(item)
+            if not done:
                 return
             self._order.popleft()
-            response.finish(self._emit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """How an answer is wanted."""
+
+    session: Mapping[str, Any]
+    """The session as it is for this answer."""
+    metadata: Mapping[str, Any] | None = None
+    apart: bool = False
+    """Whether its items stay out of the conversation."""
+    input: Sequence[Item] | None = None
+    """What is to be answered instead of the conversation."""
+
+    def response(
+        self, *, begin: Callable[[], None] | None = None, cancel: Callable[[], None] | None = None
+    ) -> Response:
+        """Return a response that is like this."""
+        return Response(
+            self.session, metadata=self.metadata, apart=self.apart, begin=begin, cancel=cancel
+        )
 
 
 def unknown_item(event: Mapping[str, Any]) -> EventError:
@@ -377,3 +505,5 @@ class _Request:
     #: How many responses there were when it came.
     begun: int
     refuse: Refuse
+    #: What it wants of the answer: ``response`` of its event.
+    wanted: Mapping[str, Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -27,6 +28,10 @@ _OUTPUT_FORMAT: Final = ("audio", "output", "format")
 _PCM: Final = {"type": "audio/pcm", "rate": 24000}
 #: What only the server says of a session.
 _OURS: Final = ("id", "object", "expires_at")
+#: What may be otherwise for one response.
+_OF_A_RESPONSE: Final = frozenset(
+    {"instructions", "output_modalities", "tools", "tool_choice", "max_output_tokens", "audio"}
+)
 
 
 class _Part(BaseModel):
@@ -164,6 +169,24 @@ class Session:
     def speaks(self) -> bool:
         """Whether answers are heard, and not only read."""
         return "audio" in self._shape.output_modalities
+
+    def varied(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the session as it is for one response, which may differ in some things.
+
+        Args:
+            changes: ``response`` of a ``response.create``. What is no matter of one response, or
+                null, is passed over.
+
+        Raises:
+            EventError: They do not make sense.
+        """
+        kept = {name: value for name, value in changes.items() if name in _OF_A_RESPONSE}
+        kept = {name: value for name, value in kept.items() if value is not None}
+        if not kept:
+            return self._value
+        varied = copy(self)
+        varied.update(kept)
+        return varied.value
 
     def update(self, changes: Mapping[str, Any]) -> None:
         """Merge changes deeply; an object changes only the fields that it names.

@@ -166,6 +166,21 @@ class Metrics:
             registry=self._registry,
         )
 
+        self.agent_stage_seconds = Histogram(
+            "firsthop_agent_stage_seconds",
+            "From the end of a turn to its transcript, and the answer's first token and sound",
+            ["stage"],
+            buckets=(0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10),
+            registry=self._registry,
+        )
+
+        self.tool_calls = Counter(
+            "firsthop_agent_tool_calls",
+            "Tools called, by whose they are, by name if they are our own, and by outcome",
+            ["server", "tool", "outcome"],
+            registry=self._registry,
+        )
+
         self.events_refused = Counter(
             "firsthop_transceiver_events_refused",
             "Events of clients that were refused, by error code",

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import structlog
 from fastapi import FastAPI, Request, Response
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.staticfiles import StaticFiles
@@ -17,16 +16,8 @@ from firsthop.backends.base import Backend
 from firsthop.calls.callid import CallIds
 from firsthop.calls.calls import Calls
 from firsthop.config import Settings
-from firsthop.signaling import description
-from firsthop.signaling.access import Access, Guard
+from firsthop.signaling import application, description
 from firsthop.signaling.desk import Desk
-from firsthop.signaling.http import BoundedBody, install_error_handlers
-from firsthop.signaling.origins import (
-    CORS_EXPOSED,
-    CORS_HEADERS,
-    CORS_METHODS,
-    Origins,
-)
 from firsthop.speech import activity
 from firsthop.telemetry import http as operations
 from firsthop.telemetry.metrics import Metrics
@@ -112,19 +103,7 @@ class TransceiverService:
         )
         settings, metrics = self._settings, self._metrics
         desk = Desk.of(settings, self.calls, metrics)
-        # The last one added is the first that a request meets.
-        app.add_middleware(BoundedBody)
-        app.add_middleware(Guard, access=Access(settings, desk.secrets), metrics=metrics)
-        if settings.signaling.allowed_origins:
-            app.add_middleware(
-                CORSMiddleware,
-                allow_origins=list(settings.signaling.allowed_origins),
-                allow_methods=CORS_METHODS,
-                allow_headers=CORS_HEADERS,
-                expose_headers=CORS_EXPOSED,
-            )
-        app.add_middleware(Origins, settings=settings, metrics=metrics)
-        install_error_handlers(app)
+        application.guard(app, settings, desk, metrics)
         app.include_router(signaling.routes(desk, settings.signaling.protocols))
         app.include_router(operations.routes(self._metrics, self.problem))
         description.complete(app)

@@ -14,3 +14,10 @@ def routes(desk: Desk) -> APIRouter:
     for part in (calls, secrets, sockets):
         part.add(router, desk)
     return router
+
+
+def socket_routes(desk: Desk) -> APIRouter:
+    """Return /v1/realtime for WebSockets alone: where there is no WebRTC."""
+    router = APIRouter(prefix="/v1/realtime", tags=["realtime"])
+    sockets.add(router, desk)
+    return router
