@@ -11,6 +11,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Awaitable,
@@ -143,8 +144,18 @@ class Playback:
         """Where it belongs, if the backend announced that itself."""
         self._played: asyncio.Future[Played] = asyncio.get_running_loop().create_future()
         self._feeder: asyncio.Task[None] | None = None
+        self._made = asyncio.Event()
         self._stopped = False
         self._failure: Exception | None = None
+
+    async def made(self) -> None:
+        """Wait until all of its sound was made, or it was stopped; it may be heard for long after.
+
+        Raises what the pieces of a stream raised, unless they were stopped.
+        """
+        await self._made.wait()
+        if self._failure is not None and not self._stopped:
+            raise self._failure
 
     @property
     def done(self) -> bool:
@@ -163,6 +174,7 @@ class Playback:
     def _stop(self) -> None:
         """Let nothing be added any more."""
         self._stopped = True
+        self._made.set()
         if self._feeder is not None:
             self._feeder.cancel()
 
@@ -523,6 +535,7 @@ class Call(ABC):
         self._said(utterance, playback)
         if not isinstance(speech, AsyncIterable):
             self._voiced(utterance, playback, first, complete=True)
+            playback._made.set()
         else:
             playback._feeder = asyncio.create_task(self._feed(utterance, playback, speech))
         return playback
@@ -608,7 +621,11 @@ class Call(ABC):
         except Exception as error:
             playback._failure = error
         finally:
+            if isinstance(pieces, AsyncGenerator):
+                # It may be stopped where it is not at work; what it has open is closed then, too.
+                await pieces.aclose()
             await self._pass_on(utterance, playback, b"", complete=True)
+            playback._made.set()
 
     async def _pass_on(
         self, utterance: int, playback: Playback, sound: Sound, *, complete: bool

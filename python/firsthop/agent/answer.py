@@ -73,7 +73,7 @@ class Answer:
         self._times = times
 
     async def make(self, hint: str | None = None) -> None:
-        """Make it, and wait until it was all said.
+        """Make it, to its last sound; it may be heard for long after.
 
         Args:
             hint: Something that the model is told besides the conversation.
@@ -86,25 +86,21 @@ class Answer:
         )
         if hint is not None:
             told.append({"role": "system", "content": hint})
-        said: list[Playback] = []
         for number in range(_MAX_ROUNDS):
             last = number == _MAX_ROUNDS - 1
-            requests, text, playback = await self._think(self._prompt(told, tools=not last))
-            if playback is not None:
-                said.append(playback)
+            requests, text = await self._think(self._prompt(told, tools=not last))
+            if text:
                 told.append({"role": "assistant", "content": text})
             if not requests:
-                break
+                return
             told += await self._use(requests)
-        for playback in said:
-            await playback
 
     async def say(self, text: str) -> None:
         """Say something that needs no thought."""
         mouth = self._mouth()
         mouth.add(text)
         mouth.finish()
-        await self._reply.say(mouth.speech())
+        await self._reply.say(mouth.speech()).made()
         self._check(mouth)
 
     def _prompt(self, told: Sequence[Message], *, tools: bool) -> Prompt:
@@ -135,11 +131,11 @@ class Answer:
             sounded=lambda: self._times.reach("audio"),
         )
 
-    async def _think(self, prompt: Prompt) -> tuple[list[ToolRequest], str, Playback | None]:
+    async def _think(self, prompt: Prompt) -> tuple[list[ToolRequest], str]:
         """Let the model answer, and say what it says as it comes.
 
         Returns:
-            The tools that it wants, what it said, and the saying of it, which may go on.
+            The tools that it wants, and what it said.
         """
         mouth = self._mouth()
         playback: Playback | None = None
@@ -170,15 +166,14 @@ class Answer:
             # What it had said by then is said to its end.
             mouth.finish()
             if playback is not None:
-                await playback
+                await playback.made()
             raise
         mouth.finish()
-        if playback is None:
-            await mouth.close()
-        elif not requests:
-            await playback
+        # Before tools are used: what is said of them comes first for the client, too.
+        if playback is not None:
+            await playback.made()
         self._check(mouth)
-        return requests[:_MAX_REQUESTS], "".join(said), playback
+        return requests[:_MAX_REQUESTS], "".join(said)
 
     def _check(self, mouth: Mouth) -> None:
         if mouth.failure is not None:

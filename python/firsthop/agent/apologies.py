@@ -54,7 +54,7 @@ class Apologies:
             if sound is not None:
                 yield sound
 
-        await reply.say(speech())
+        await reply.say(speech()).made()
 
     async def _make(self) -> None:
         try:

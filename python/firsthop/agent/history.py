@@ -55,11 +55,11 @@ def _told(item: Item, outputs: Mapping[str, str]) -> list[Message]:
             name, arguments = str(item.get("name")), str(item.get("arguments"))
             return call_of_tool(call_id, name, arguments, output)
         case "mcp_call":
-            output, error = item.get("output"), item.get("error")
-            if output is None:
-                output = error.get("message") if isinstance(error, Mapping) else "(no answer)"
+            result, error = item.get("output"), item.get("error")
+            if result is None:
+                result = error.get("message") if isinstance(error, Mapping) else "(no answer)"
             name, arguments = str(item.get("name")), str(item.get("arguments"))
-            return call_of_tool(str(item.get("id")), name, arguments, str(output))
+            return call_of_tool(str(item.get("id")), name, arguments, str(result))
     return []
 
 

@@ -28,14 +28,13 @@ def load(
     Raises:
         ConfigError: A module of tools is none.
     """
-    transcriber: Transcriber = PocketsphinxTranscriber()
-    model: Model = RuleModel()
-    synthesiser: Synthesiser = EspeakSynthesiser()
-    if settings.transcription.url is not None:
-        transcriber = EndpointTranscriber(settings.transcription)
-    if settings.chat.url is not None:
-        model = EndpointModel(settings.chat)
-    if settings.speech.url is not None:
-        synthesiser = EndpointSynthesiser(settings.speech)
-    toolbox = Toolbox.of(settings, builtin=settings.chat.url is None)
+    hears, thinks, speaks = settings.transcription, settings.chat, settings.speech
+    transcriber: Transcriber = (
+        EndpointTranscriber(hears) if hears.url is not None else PocketsphinxTranscriber()
+    )
+    model: Model = EndpointModel(thinks) if thinks.url is not None else RuleModel()
+    synthesiser: Synthesiser = (
+        EndpointSynthesiser(speaks) if speaks.url is not None else EspeakSynthesiser()
+    )
+    toolbox = Toolbox.of(settings, builtin=thinks.url is None, metrics=metrics)
     return VoiceAgent(settings, transcriber, model, synthesiser, toolbox, metrics, watch)

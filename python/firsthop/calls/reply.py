@@ -138,6 +138,8 @@ class LiveReply(Reply):
         """It is its turn."""
         if self._task is None and not self.cancelled:
             self._task = asyncio.create_task(self._run(), name=f"reply {self.call.id}")
+            # Also if it is cancelled before it runs.
+            self._task.add_done_callback(lambda _: self._end())
 
     def _cancel(self) -> None:
         if self.cancelled:
@@ -157,8 +159,6 @@ class LiveReply(Reply):
         except Exception as error:
             log.error("reply.failed", call=self.call.id, error=repr(error), exc_info=error)
             self.fail("agent_failed", "the agent failed; the call goes on")
-        finally:
-            self._end()
 
     def _end(self) -> None:
         if self._ended.is_set():
