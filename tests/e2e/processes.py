@@ -202,6 +202,12 @@ class Edge:
         settings["signaling.listen"] = f"{http_host}:{http_port}"
         return await self._start(("transceiver",), settings, http_port, more)
 
+    async def agent(self, **more: object) -> Process:
+        """Start an agent service alone."""
+        http_port = network.ports()
+        settings: dict[str, object] = {"agent.listen": f"{LOOPBACK}:{http_port}"}
+        return await self._start(("agent",), settings, http_port, more)
+
     def _relay_settings(self) -> dict[str, object]:
         cluster = {
             "networks": [f"{LOOPBACK}/32"],
@@ -222,6 +228,7 @@ class Edge:
             "transceiver.listen": f"{LOOPBACK}:{shard_port}",
             "transceiver.advertise": [f"{HOST}:{self.relay_port}"],
             "signaling.listen": f"{LOOPBACK}:{http_port}",
+            "agent.listen": f"{LOOPBACK}:{network.ports()}",
             "backend": backend,
         }
 

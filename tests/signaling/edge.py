@@ -44,6 +44,8 @@ class FakeCalls:
         self.received: list[str] = []
         self.refusal: Exception | None = None
         self.owned = {CALL}
+        self.opens = CALL
+        """The id that the next call gets."""
         self.gone = asyncio.Event()
 
     def __len__(self) -> int:
@@ -55,7 +57,7 @@ class FakeCalls:
         if not offer.startswith("v=0"):
             raise OfferError("expected v=0", 1)
         self.offers.append(offer)
-        return CALL, "v=0\r\ns=an answer\r\n"
+        return self.opens, "v=0\r\ns=an answer\r\n"
 
     def open_socket(self, end: End, terms: Terms | None = None) -> str:
         """Take note of the end, and greet it."""
@@ -132,17 +134,26 @@ class Edge:
         self, listener: socket.socket | None = None, *, ping_seconds: float = 20
     ) -> AsyncIterator[str]:
         """Serve it as it is served in earnest, and yield where: ``127.0.0.1:port``."""
-        with listener or socket.create_server(("127.0.0.1", 0)) as listener:
-            config = http_config(self.service.app())
-            config.ws_ping_interval = config.ws_ping_timeout = ping_seconds
-            server = _Server(config)
-            task = asyncio.create_task(server.serve([listener]))
-            await server.up.wait()
-            try:
-                yield "{}:{}".format(*listener.getsockname())
-            finally:
-                server.should_exit = True
-                await task
+        config = http_config(self.service.app())
+        config.ws_ping_interval = config.ws_ping_timeout = ping_seconds
+        async with served(config, listener) as address:
+            yield address
+
+
+@contextlib.asynccontextmanager
+async def served(
+    config: uvicorn.Config, listener: socket.socket | None = None
+) -> AsyncIterator[str]:
+    """Serve an application, and yield where: ``127.0.0.1:port``."""
+    with listener or socket.create_server(("127.0.0.1", 0)) as listener:
+        server = _Server(config)
+        task = asyncio.create_task(server.serve([listener]))
+        await server.up.wait()
+        try:
+            yield "{}:{}".format(*listener.getsockname())
+        finally:
+            server.should_exit = True
+            await task
 
 
 class _Server(uvicorn.Server):
