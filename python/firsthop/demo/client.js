@@ -26,6 +26,20 @@ const MAX_EVENTS = 500;
  */
 
 /**
+ * An item of the conversation: a message, or a tool that was used.
+ *
+ * @typedef {object} Item
+ * @property {string} [id]
+ * @property {string} [type]
+ * @property {string} [role]
+ * @property {{ transcript?: string }[]} [content]
+ * @property {string} [name]
+ * @property {string} [arguments]
+ * @property {string | null} [output]
+ * @property {{ message?: string } | null} [error]
+ */
+
+/**
  * A message from the data channel. Only the fields that this page reads are named.
  *
  * @typedef {object} ServerEvent
@@ -36,7 +50,7 @@ const MAX_EVENTS = 500;
  * @property {number} [audio_start_ms]
  * @property {number} [audio_end_ms]
  * @property {{ id?: string, output?: { type?: string }[] }} [response]
- * @property {{ id?: string, role?: string, content?: { transcript?: string }[] }} [item]
+ * @property {Item} [item]
  * @property {{ message?: string }} [error]
  */
 

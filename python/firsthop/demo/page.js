@@ -18,6 +18,7 @@ const SPARKLINE_POINTS = 60;
 const QUIETEST_DB = -60;
 
 /** @typedef {import("./client.js").CallState} CallState */
+/** @typedef {import("./client.js").Item} Item */
 /** @typedef {import("./client.js").NetworkSample} NetworkSample */
 /** @typedef {import("./client.js").ReceivedEvent} ReceivedEvent */
 /** @typedef {import("./client.js").Stage} Stage */
@@ -75,11 +76,17 @@ class Conversation {
   /** The interruption on show, of which the server may yet say more. @type {Entry | null} */
   #interruption = null;
   #speechStartedMs = 0;
+  /** When the user's turn ended that is not answered yet. @type {number | null} */
+  #turnEndedMs = null;
+  /** The agent's latest words. @type {Entry | null} */
+  #latest = null;
 
   clear() {
     this.#list.replaceChildren();
     this.#entries.clear();
     this.#interruption = null;
+    this.#turnEndedMs = null;
+    this.#latest = null;
   }
 
   /**
@@ -94,13 +101,26 @@ class Conversation {
       case "input_audio_buffer.speech_stopped": {
         const durationMs = (event.audio_end_ms ?? receivedMs) - this.#speechStartedMs;
         setText(this.#entry("user", event.item_id).head, `You spoke for ${seconds(durationMs)}`);
+        this.#turnEndedMs = receivedMs;
         break;
       }
       case "conversation.item.input_audio_transcription.completed":
-        setText(this.#entry("user", event.item_id).words, event.transcript ?? "");
+        setText(this.#entry("user", event.item_id).words, event.transcript || "(nothing understood)");
+        break;
+      case "conversation.item.input_audio_transcription.failed":
+        this.note(`Your words could not be made out: ${event.error?.message ?? "no reason given"}`);
+        break;
+      case "response.output_item.done":
+        if (event.item?.type === "mcp_call" || event.item?.type === "function_call") {
+          this.#noteTool(event.item);
+        }
+        break;
+      case "output_audio_buffer.started":
+        this.#noteAnswerTime(receivedMs);
         break;
       case "response.output_audio_transcript.delta":
-        this.#stream(this.#entry("agent", event.item_id), event.delta ?? "");
+        this.#latest = this.#entry("agent", event.item_id);
+        this.#stream(this.#latest, event.delta ?? "");
         break;
       case "response.output_audio_transcript.done":
         setText(this.#entry("agent", event.item_id).words, event.transcript ?? "");
@@ -125,6 +145,26 @@ class Conversation {
   /** @param {string} text */
   note(text) {
     setText(this.#append("note").head, text);
+  }
+
+  /**
+   * A tool that the agent used, and what came of it.
+   *
+   * @param {Item} item
+   */
+  #noteTool({ name = "", arguments: given = "", output, error }) {
+    const { head, words } = this.#append("tool");
+    setText(head, `Used ${name}`);
+    const outcome = output ?? error?.message ?? "";
+    setText(words, [given === "{}" ? "" : given, outcome].filter(Boolean).join(" → "));
+  }
+
+  /** @param {number} receivedMs When the answer began to be heard. */
+  #noteAnswerTime(receivedMs) {
+    if (this.#turnEndedMs !== null && this.#latest !== null) {
+      setText(this.#latest.head, `Agent, after ${seconds(receivedMs - this.#turnEndedMs)}`);
+    }
+    this.#turnEndedMs = null;
   }
 
   /** @param {number | null} afterMs Null when the agent is not being interrupted. */
@@ -168,7 +208,7 @@ class Conversation {
   }
 
   /**
-   * @param {"user" | "agent" | "note"} speaker
+   * @param {"user" | "agent" | "note" | "tool"} speaker
    * @returns {Entry}
    */
   #append(speaker) {
@@ -176,7 +216,7 @@ class Conversation {
     const head = document.createElement("b");
     const words = document.createElement("span");
     item.dataset.speaker = speaker;
-    head.textContent = { user: "You", agent: "Agent", note: "" }[speaker];
+    head.textContent = { user: "You", agent: "Agent", note: "", tool: "" }[speaker];
     item.append(head, " ", words);
     this.#list.append(item);
     return { head, words };
