@@ -2,7 +2,9 @@
 SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-SDK := tests/e2e/sdk/node_modules/.package-lock.json
+PIPECAT := .venv-pipecat
+NPM := tests/e2e/sdk tests/e2e/pipecat
+NPM_STAMPS := $(NPM:%=%/node_modules/.package-lock.json)
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
@@ -20,7 +22,7 @@ run: install ## Set up what is missing, then run everything on this machine
 install: $(VENV)/.stamp/native ## Set up .venv, with the command firsthop in it
 
 .PHONY: test
-test: $(VENV)/.stamp/test-tools $(SDK) ## Run all tests: Rust, Python, and real processes with a browser
+test: $(VENV)/.stamp/test-tools $(PIPECAT)/.stamp/packages $(NPM_STAMPS) ## Run all tests: Rust, Python, and real processes with a browser
 	@scripts/step "Rust tests" cargo test --workspace --locked --quiet
 	@scripts/step "Python tests" $(PYTHON) -m pytest -q
 
@@ -60,10 +62,12 @@ lock: ## Pin the newest allowed Python packages again
 	    --no-emit-index-url --upgrade --group $$group pyproject.toml \
 	    -o requirements/$${group/build/install}.txt; \
 	done
+	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
+	  --no-emit-index-url --upgrade --group pipecat -o requirements/pipecat.txt
 
 .PHONY: clean
 clean: ## Remove everything that was built or installed
-	rm -rf $(VENV) target fuzz/target python/firsthop/*.so tests/e2e/sdk/node_modules
+	rm -rf $(VENV) $(PIPECAT) target fuzz/target python/firsthop/*.so $(NPM:%=%/node_modules)
 
 # What each step leaves behind, so that the next run skips it.
 
@@ -88,7 +92,12 @@ $(VENV)/.stamp/test-tools: $(VENV)/.stamp/bench
 	@scripts/tools test
 	@touch $@
 
-# The browser client that tests place calls with. What npm itself leaves behind is the stamp.
-$(SDK): tests/e2e/sdk/package-lock.json | $(VENV)/.stamp/test-tools
-	@scripts/step "npm packages for tests" npm ci --prefix $(<D) --loglevel=error
+# Pipecat, for bots to talk to: a venv of its own, since it wants older packages than we do.
+$(PIPECAT)/.stamp/packages: requirements/pipecat.txt | $(VENV)/.stamp/test-tools
+	@scripts/step "Pipecat (a minute the first time)" scripts/packages $< $(PIPECAT)
+	@mkdir -p $(@D) && touch $@
+
+# The browser clients that tests place calls with. What npm itself leaves behind is the stamp.
+$(NPM_STAMPS): %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.stamp/test-tools
+	@scripts/step "npm packages for $*" npm ci --prefix $* --loglevel=error
 	@touch $@

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from firsthop.call import Call, CallEvent, Played, Reply
+from firsthop.call import Call, CallEvent, Played, Reply, Sound
 from firsthop.errors import OverloadedError
 
 Note = tuple[object, ...]
@@ -93,11 +93,11 @@ class Line(Call):
         """Report the end of the call."""
         self._end(reason)
 
-    def _play(self, utterance: int, pcm: bytes, *, complete: bool) -> None:
+    def _play(self, utterance: int, sound: Sound, *, complete: bool) -> None:
         if self.overloads:
             self.overloads -= 1
             raise OverloadedError("a test")
-        self._note("play", utterance, pcm, complete)
+        self._note("play", utterance, sound, complete)
 
     def _flush(self) -> None:
         self._note("flush")

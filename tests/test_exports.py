@@ -14,16 +14,23 @@ PUBLIC = {
     "FirsthopError",
     "Message",
     "OfferError",
+    "OpusPacket",
+    "OpusPackets",
     "OverloadedError",
     "Playback",
     "Played",
+    "Reply",
     "SessionClosed",
     "SignalingError",
     "SpeechEnded",
     "SpeechStarted",
     "TokenError",
+    "ToolContext",
+    "ToolError",
     "UnknownCallError",
+    "opus",
     "run",
+    "tool",
 }
 
 

@@ -12,14 +12,19 @@ An agent is a coroutine function that takes a `Call`; `run` answers calls with i
     firsthop.run(parrot)
 """
 
+from firsthop._native import OpusPacket
+from firsthop.agent.tools import ToolContext, ToolError, tool
+from firsthop.backends.function import opus
 from firsthop.call import (
     AudioFrame,
     Call,
     CallerIdle,
     CallEvent,
     Message,
+    OpusPackets,
     Playback,
     Played,
+    Reply,
     SpeechEnded,
     SpeechStarted,
 )
@@ -46,16 +51,23 @@ __all__ = [
     "FirsthopError",
     "Message",
     "OfferError",
+    "OpusPacket",
+    "OpusPackets",
     "OverloadedError",
     "Playback",
     "Played",
+    "Reply",
     "SessionClosed",
     "SignalingError",
     "SpeechEnded",
     "SpeechStarted",
     "TokenError",
+    "ToolContext",
+    "ToolError",
     "UnknownCallError",
+    "opus",
     "run",
+    "tool",
 ]
 
 __version__ = "0.1.0"

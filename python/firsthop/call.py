@@ -52,8 +52,8 @@ class OpusPackets:
     """
 
     packets: Sequence[OpusPacket]
-    """At least one; together a frame long (20 ms unless set otherwise), or, where the caller pauses,
-    what came within that time."""
+    """At least one; together a frame long (20 ms unless set otherwise), or, where the caller
+    pauses, what came within that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,14 +452,18 @@ class Call(ABC):
             param: The field that it is about.
         """
 
-    async def interrupt(self) -> list[Played]:
+    async def interrupt(self, *, spoken_over: bool = False) -> list[Played]:
         """Stop saying everything that is being said or waits, at once.
+
+        Args:
+            spoken_over: Whether it is because the caller speaks, for what the client is told.
 
         Returns:
             How much of each was played, in the order of `say`.
         """
         stopped = list(self._playbacks.values())
         if stopped:
+            self._stopping(spoken_over=spoken_over)
             self._silence()
         return [await playback for playback in stopped]
 
@@ -492,6 +496,9 @@ class Call(ABC):
     @abstractmethod
     def _close(self) -> None:
         """Hang up; `_end` follows."""
+
+    def _stopping(self, *, spoken_over: bool) -> None:  # noqa: B027 (optional)
+        """Take note why the agent is about to be silent."""
 
     def _about_to_say(  # noqa: B027 (optional)
         self, utterance: int, playback: Playback

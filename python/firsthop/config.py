@@ -226,7 +226,7 @@ class AudioSettings(_Section):
     sample_rate: SampleRate = 16000
     """Of PCM between engine and agent, in Hz."""
     frame_ms: FrameMs = 20
-    """Length of the audio frames that agents receive."""
+    """Length of the audio frames that agents receive; of Opus packets, in one event."""
     bitrate: int = Field(28_000, ge=6_000, le=128_000)
     """Of the agent's Opus, in bit/s."""
     complexity: int = Field(5, ge=0, le=10)
@@ -405,7 +405,7 @@ class Settings(BaseSettings):
     turns: TurnSettings = TurnSettings()
     backend: Backend = "realtime"
     """Who answers calls: realtime (`firsthop agent`, or another server that speaks it), pipecat,
-    echo, or an agent of your own as module:function."""
+    echo, mirror (an echo of Opus packets), or an agent of your own as module:function."""
     realtime: RealtimeSettings = RealtimeSettings()
     pipecat: PipecatSettings = PipecatSettings()
     agent: AgentSettings = AgentSettings()

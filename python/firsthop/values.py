@@ -23,7 +23,7 @@ _MAX_WORKERS = 256
 #: Files that a rediss:// URL may name as options.
 _TLS_OPTIONS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
 #: Backends that are no functions of the user's.
-BACKENDS = ("realtime", "pipecat", "echo")
+BACKENDS = ("realtime", "pipecat", "echo", "mirror")
 
 
 def _transport_address(text: str) -> str:

@@ -7,12 +7,16 @@ import pytest
 from firsthop import backends
 from firsthop.backends.base import Backend
 from firsthop.backends.echo import EchoBackend
+from firsthop.backends.mirror import MirrorBackend
 from firsthop.backends.realtime import RealtimeBackend
 from firsthop.config import Settings
 from firsthop.errors import ConfigError
 
 
-@pytest.mark.parametrize(("name", "kind"), [("realtime", RealtimeBackend), ("echo", EchoBackend)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("realtime", RealtimeBackend), ("echo", EchoBackend), ("mirror", MirrorBackend)],
+)
 def test_built_in_backends_are_found_by_name(name: str, kind: type) -> None:
     backend: Backend = backends.load(Settings(backend=name))
     assert isinstance(backend, kind)

@@ -21,7 +21,7 @@ from firsthop.calls.session import LiveCall
 from firsthop.calls.terms import Terms
 from firsthop.config import Settings
 from firsthop.telemetry.metrics import Metrics
-from firsthop.transceiver.line import EngineLine
+from firsthop.transceiver.line import EngineLine, OpusLine
 
 RATE = 16_000
 FRAME = bytes(2 * RATE // 50)
@@ -182,7 +182,8 @@ class Conversation:
         self._position = 0
         self._checked = 0
         if socket is None:
-            self.call.connect(EngineLine(self.engine.native, 1))
+            kind = OpusLine if traits.get("opus") else EngineLine
+            self.call.connect(kind(self.engine.native, 1))
         else:
             self.call.connect(SocketLine(self.call.sample_rate, self.call.handle))
 

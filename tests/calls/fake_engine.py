@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import Sequence
 from typing import Any, cast
 
-from firsthop._native import Engine, Event
+from firsthop._native import Engine, Event, OpusPacket
 from firsthop.errors import OverloadedError
 
 Note = tuple[object, ...]
@@ -60,6 +61,16 @@ class FakeEngine:
     def play(self, session: int, utterance: int, pcm: bytes, *, complete: bool) -> None:
         """Take note."""
         self._take("play", session, utterance, pcm, complete)
+
+    def accept_opus(self, offer: str, **audio: int) -> tuple[int, str]:
+        """Accept every offer, unless there is a refusal."""
+        return self.accept(offer, **audio)
+
+    def play_opus(
+        self, session: int, utterance: int, packets: Sequence[OpusPacket], *, complete: bool
+    ) -> None:
+        """Take note."""
+        self._take("play_opus", session, utterance, tuple(packets), complete)
 
     def flush(self, session: int) -> None:
         """Take note."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from calls.conversation import FRAME, SECOND, Conversation, EventEnd, Told, settled
 from calls.test_contract import TOOLS, Pieces, message, output
 from firsthop._native import Event
-from firsthop.call import Call, Message, SpeechEnded, SpeechStarted
+from firsthop.call import Call, Message, Sound, SpeechEnded, SpeechStarted
 from firsthop.calls.terms import Terms
 from firsthop.errors import SessionClosed
 from firsthop.realtime.events import new_id
@@ -64,12 +64,12 @@ class ModelLine:
         self.reports: deque[Event] = deque()
         self.texts: list[str] = []
 
-    def play(self, utterance: int, pcm: bytes, *, complete: bool) -> None:
+    def play(self, utterance: int, sound: Sound, *, complete: bool) -> None:
         queued = next((one for one in self.queue if one.number == utterance), None)
         if queued is None:
             queued = Utterance(utterance)
             self.queue.append(queued)
-        queued.sound += len(pcm)
+        queued.sound += len(sound)
         queued.complete |= complete
 
     def flush(self) -> None:

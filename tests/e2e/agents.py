@@ -125,6 +125,31 @@ async def parrot(call: Call) -> None:
                     call.say(await voice.speak(text, call.sample_rate), text=text)
 
 
+async def butler(call: Call) -> None:
+    """Tell a story until the client's tool is asked for, and answer what its application asks."""
+    voice = default_voice()
+    async for event in call:
+        text = STORY
+        match event:
+            case SpeechEnded(item_id=item_id):
+                about = {"item_id": item_id, "content_index": 0}
+                kind = "conversation.item.input_audio_transcription"
+                call.send({"type": f"{kind}.delta", **about, "delta": "Never"})
+                call.send({"type": f"{kind}.completed", **about, "transcript": "Never mind."})
+            case Message(event={"type": "client-message", "id": number, "data": {"t": kind}}):
+                answer = {"t": kind, "d": {"butler": "James"}}
+                reply = {"label": "rtvi-ai", "type": "server-response", "id": number}
+                call.send({**reply, "data": answer})
+                call.send({"type": "tea.served", "sugar": 2})
+                continue
+            case Message(event={"type": "response.create"}):
+                if "weather" in _written(call):
+                    text = await call.invoke("get_weather", {"city": "Lisbon"})
+            case _:
+                continue
+        call.say(await voice.speak(text, call.sample_rate), text=text)
+
+
 def _written(call: Call) -> str:
     """What the user wrote, if that was the last thing that came from the user."""
     messages = [item for item in call.items if item.get("role") == "user"]

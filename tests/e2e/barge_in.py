@@ -29,8 +29,9 @@ from playwright.async_api import Page  # noqa: E402
 
 from e2e import sound  # noqa: E402
 from e2e.chromium import demo_page  # noqa: E402
+from e2e.pages import origin  # noqa: E402
 from e2e.processes import Edge  # noqa: E402
-from e2e.sdk_page import client_secret, origin, sdk_page  # noqa: E402
+from e2e.sdk_page import client_secret, sdk_page  # noqa: E402
 from e2e.sound import RATE, Samples  # noqa: E402
 
 INTERRUPTIONS = 12

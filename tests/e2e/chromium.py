@@ -98,6 +98,10 @@ class TalkingPage:
         """Load the page and record from its first call on."""
         await self.page.goto(url)
         await self.page.wait_for_function(f"() => window.{self.HANDLE} !== undefined")
+        await self.record()
+
+    async def record(self) -> None:
+        """Record from the page's next call on."""
         await self.page.evaluate(_RECORDER.replace("TRACK", self.TRACK))
 
     async def heard(self, from_ms: float = 0, to_ms: float = 1e12) -> Samples:

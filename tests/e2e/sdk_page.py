@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import base64
-import functools
-import io
-import threading
-import wave
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +12,8 @@ import httpx
 from playwright.async_api import ConsoleMessage, Page
 
 from e2e.chromium import TalkingPage, empty_page
-from e2e.sound import RATE, Samples, silence
+from e2e.pages import origin, served
+from e2e.sound import Samples, silence, wav
 from e2e.waiting import until
 
 FOLDER = Path(__file__).with_name("sdk")
@@ -64,7 +60,7 @@ class SdkPage(TalkingPage):
 
     async def say(self, samples: Samples) -> None:
         """Speak into the microphone; returns when it was said."""
-        await self.do("say", base64.b64encode(_wav(samples)).decode())
+        await self.do("say", base64.b64encode(wav(samples)).decode())
 
     async def log(self, name: str) -> list[Any]:
         """Return what the application has noted so far under `name`."""
@@ -114,7 +110,7 @@ async def sdk_page(
         microphone: What the browser's microphone hears once, from the call's start on.
     """
     assert _BUNDLE.is_dir(), f"the SDK is missing: `npm ci --prefix {FOLDER}`"
-    with _served(port):
+    with served(FOLDER, port):
         async with empty_page(folder, silence(1) if microphone is None else microphone) as page:
             app = SdkPage(page)
             await app.open(f"{origin(port)}/page.html")
@@ -131,36 +127,3 @@ async def client_secret(url: str, api_key: str = "") -> str:
         )
     assert response.status_code == 200, response.text
     return str(response.json()["value"])
-
-
-def origin(port: int) -> str:
-    """Return the origin of a page that is served at `port`."""
-    return f"http://localhost:{port}"
-
-
-class _Files(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def _served(port: int) -> Iterator[None]:
-    handler = functools.partial(_Files, directory=str(FOLDER))
-    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def _wav(samples: Samples) -> bytes:
-    stream = io.BytesIO()
-    with wave.open(stream, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(RATE)
-        writer.writeframes(samples.astype("<i2").tobytes())
-    return stream.getvalue()

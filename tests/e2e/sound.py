@@ -61,11 +61,18 @@ def tone(hertz: float, seconds: float) -> Samples:
 
 def write_wav(path: Path, samples: Samples) -> None:
     """Write a WAV file, mono, PCM16."""
-    with wave.open(str(path), "wb") as writer:
+    path.write_bytes(wav(samples))
+
+
+def wav(samples: Samples) -> bytes:
+    """Return a WAV file, mono, PCM16."""
+    stream = io.BytesIO()
+    with wave.open(stream, "wb") as writer:
         writer.setnchannels(1)
         writer.setsampwidth(2)
         writer.setframerate(RATE)
         writer.writeframes(samples.astype("<i2").tobytes())
+    return stream.getvalue()
 
 
 def level(samples: Samples) -> float:

@@ -22,8 +22,9 @@ from playwright.async_api import Error as PageError
 
 from e2e import network, sound
 from e2e.agents import BRIEF, GREETING, STORY
+from e2e.pages import origin
 from e2e.processes import Edge, Process
-from e2e.sdk_page import SdkPage, client_secret, origin, sdk_page
+from e2e.sdk_page import SdkPage, client_secret, sdk_page
 from e2e.sound import RATE, Samples
 from e2e.waiting import until
 from firsthop.speech.espeak import Voice

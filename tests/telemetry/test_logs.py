@@ -69,6 +69,7 @@ def test_debug_lines_and_chatter_of_libraries_are_left_out() -> None:
     body = """
 log.debug("nothing")
 logging.getLogger("uvicorn.access").info("127.0.0.1 GET /")
+logging.getLogger("mcp.client.streamable_http").error("what a tool said")
 logging.getLogger("asyncio").warning("something")
 """
     assert logged(body, "json") == ["something"]

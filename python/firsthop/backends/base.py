@@ -25,6 +25,13 @@ class Traits:
     both ways as they are."""
     sample_rate: int | None = None
     """Of the PCM of its calls, in Hz; None: the setting `audio.sample_rate`."""
+    opus: bool = False
+    """It wants the caller's Opus packets as they are (`OpusPackets`), and says such
+    (`Call.forward`): nothing is decoded or encoded here, so it decides about turns itself."""
+
+    def __post_init__(self) -> None:
+        if self.opus:
+            object.__setattr__(self, "detects_turns", True)
 
 
 class Backend(ABC):

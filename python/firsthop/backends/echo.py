@@ -9,7 +9,7 @@ from firsthop.call import AudioFrame, Call
 
 
 class EchoBackend(Backend):
-    """A mirror."""
+    """An echo of PCM."""
 
     async def serve(self, call: Call) -> None:
         """Say every frame as it comes."""

@@ -22,9 +22,11 @@ class Answerer(Protocol):
     """Answers SDP offers: the engine, where there is one."""
 
     def answer(
-        self, offer: str, handler: Callable[[Event], None], sample_rate: int
+        self, offer: str, handler: Callable[[Event], None], sample_rate: int | None
     ) -> tuple[Line, str]:
         """Return the line and the SDP answer; `handler` gets the line's events.
+
+        Sound is PCM at `sample_rate`, or stays Opus if that is None.
 
         Raises:
             OfferError: The offer is wrong.
@@ -78,7 +80,8 @@ class Calls:
             call = self._make(terms)
             if self._answerer is None:
                 raise SignalingError("there is no WebRTC here", status=404, code="not_found")
-            line, answer = self._answerer.answer(offer, call.handle, call.sample_rate)
+            rate = None if self._backend.traits.opus else call.sample_rate
+            line, answer = self._answerer.answer(offer, call.handle, rate)
         except SignalingError as error:
             self._metrics.offers_refused.labels(error.code).inc()
             raise
@@ -95,8 +98,11 @@ class Calls:
 
         Raises:
             OverloadedError: There is no room.
-            SignalingError: The session in `terms` makes no sense.
+            SignalingError: The session in `terms` makes no sense, or the backend wants Opus.
         """
+        if self._backend.traits.opus:
+            message = "the sound of this backend is Opus, which a WebSocket does not carry"
+            raise SignalingError(f"{message}; call by WebRTC", code="webrtc_only")
         if len(self._calls) >= self._settings.transceiver.max_sessions:
             raise OverloadedError("all sessions of this transceiver are taken")
         terms = terms or Terms()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from firsthop._native import Event
+from firsthop.call import Sound
+from firsthop.errors import BackendError
 
 
 class Line(Protocol):
@@ -18,8 +20,12 @@ class Line(Protocol):
     def paced(self) -> bool:
         """Whether sound leaves as it is heard: what was sent was heard, what was not was not."""
 
-    def play(self, utterance: int, pcm: bytes, *, complete: bool) -> None:
-        """Queue PCM16LE, mono, as the next part of an utterance."""
+    def play(self, utterance: int, sound: Sound, *, complete: bool) -> None:
+        """Queue the next part of an utterance: PCM16LE, mono, or Opus packets on a line for them.
+
+        Raises:
+            BackendError: The line is not for this form of sound.
+        """
 
     def flush(self) -> None:
         """Drop what has not been sent; a `PlayoutEnded` per utterance follows."""
@@ -29,6 +35,17 @@ class Line(Protocol):
 
     def close(self) -> None:
         """Hang up; `Closed` follows."""
+
+
+def pcm_of(sound: Sound) -> bytes:
+    """Return sound that has to be PCM.
+
+    Raises:
+        BackendError: It is something else.
+    """
+    if isinstance(sound, bytes):
+        return sound
+    raise BackendError("the sound of this call is PCM; decode Opus, or serve with @firsthop.opus")
 
 
 @dataclass(slots=True)
@@ -62,8 +79,9 @@ class SocketLine:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def play(self, utterance: int, pcm: bytes, *, complete: bool) -> None:
+    def play(self, utterance: int, sound: Sound, *, complete: bool) -> None:
         """Take note of more sound."""
+        pcm = pcm_of(sound)
         self._advance()
         queued = next((one for one in self._queue if one.utterance == utterance), None)
         if queued is None:

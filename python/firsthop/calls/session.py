@@ -23,9 +23,11 @@ from firsthop.call import (
     CallerIdle,
     CallEvent,
     Message,
+    OpusPackets,
     Playback,
     Played,
     Reply,
+    Sound,
     SpeechEnded,
     SpeechStarted,
 )
@@ -454,7 +456,11 @@ class LiveCall(Call):
         self._emit(event)
 
     def _close(self) -> None:
+        self._channel.farewell()
         self._insist(self._connected_line().close)
+
+    def _stopping(self, *, spoken_over: bool) -> None:
+        self._stop_reason = "turn_detected" if spoken_over else "client_cancelled"
 
     def _about_to_say(self, utterance: int, playback: Playback) -> None:
         if isinstance(playback, PartOfReply):
@@ -481,14 +487,13 @@ class LiveCall(Call):
         if utterance in self._unspoken:
             return
         deltas: list[str] = []
-        # Nobody gets Opus in events: who wants sound in them is not let into such a call.
-        pcm = sound if isinstance(sound, bytes) else b""
-        if any(seat.end.wants_audio for seat in self._seats.values()):
+        in_events = any(seat.end.wants_audio for seat in self._seats.values())
+        if in_events and isinstance(sound, bytes):
             encoder = self._encoders.get(utterance)
             if encoder is None:
                 encoder = Encoder(self.sample_rate, self._session.output_format)
                 self._encoders[utterance] = encoder
-            deltas = encoder.encode(pcm, last=complete)
+            deltas = encoder.encode(sound, last=complete)
         if isinstance(sound, bytes):
             ms = len(sound) * 500 / self.sample_rate
         else:

@@ -14,12 +14,15 @@ from fastapi import APIRouter, WebSocket
 
 from firsthop.config import Protocol
 from firsthop.errors import SignalingError
-from firsthop.signaling import realtime
+from firsthop.signaling import fastrtc, pipecat, realtime, whip
 from firsthop.signaling.desk import Desk
 from firsthop.signaling.http import error_response
 
 PROTOCOLS: Mapping[Protocol, Callable[[Desk], APIRouter]] = {
     "realtime": realtime.routes,
+    "whip": whip.routes,
+    "pipecat": pipecat.routes,
+    "fastrtc": fastrtc.routes,
 }
 
 

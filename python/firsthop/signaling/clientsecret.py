@@ -3,43 +3,22 @@
 A secret holds the session that its calls begin with and the events that its callers may send. Any
 transceiver of the cluster opens it, whichever made it; none remembers it, so it can be used again
 until it expires, and is revoked only by changing the cluster's keys.
-
-::
-
-    secret = "ek_" ‖ base64url(head (1) ‖ nonce (12) ‖ AES-GCM-SIV(K, expiry (8) ‖ zlib(JSON)))
-
-The head is the format in its upper half and the key's id in its lower; it is authenticated. K comes
-from the cluster key under a label of its own. AES-GCM-SIV (RFC 8452) forgives a nonce that is drawn
-twice. The alphabet is one that headers and WebSocket subprotocols take.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import math
-import os
-import struct
-import zlib
 from collections.abc import Mapping
 from typing import Final, Self
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
-
 from firsthop.calls.terms import Terms
 from firsthop.config import Settings
-from firsthop.derived import derived
 from firsthop.errors import AccessError, SignalingError
-from firsthop.values import CLIENT_SECRET, KEY_BYTES
+from firsthop.signaling.sealed import MAX_SEALED, Seal, keys_of
+from firsthop.values import CLIENT_SECRET
 
-#: Longest secret, in characters. It travels in one line of a request's head, of which servers and
-#: proxies take 8 KiB; the rest is for what stands beside it.
-MAX_SECRET: Final = 7000
-_FORMAT: Final = 0x10
-_NONCE_BYTES: Final = 12
-_EXPIRY: Final = struct.Struct(">Q")
+#: Longest secret, in characters.
+MAX_SECRET: Final = MAX_SEALED
 
 
 class ClientSecrets:
@@ -51,14 +30,12 @@ class ClientSecrets:
     """
 
     def __init__(self, keys: Mapping[int, bytes], key_id: int) -> None:
-        self._ciphers = {id_: AESGCMSIV(derived(key, "client secret")) for id_, key in keys.items()}
-        self._key_id = key_id
+        self._seal = Seal(keys, key_id, "client secret", CLIENT_SECRET)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Make those of a cluster with these settings; without keys, good for this object."""
-        keys = {id_: bytes.fromhex(key) for id_, key in settings.keys.items()}
-        return cls(keys or {settings.key_id: os.urandom(KEY_BYTES)}, settings.key_id)
+        return cls(keys_of(settings), settings.key_id)
 
     def seal(self, terms: Terms, expires_at: int) -> str:
         """Return a secret that is good for calls on these terms before `expires_at` (Unix seconds).
@@ -67,11 +44,7 @@ class ClientSecrets:
             SignalingError: The session is too large to travel in a header.
         """
         events = None if terms.client_events is None else sorted(terms.client_events)
-        content = json.dumps([terms.session, events], separators=(",", ":")).encode()
-        plain = _EXPIRY.pack(expires_at) + zlib.compress(content, 9)
-        head, nonce = bytes([_FORMAT | self._key_id]), os.urandom(_NONCE_BYTES)
-        sealed = self._ciphers[self._key_id].encrypt(nonce, plain, head)
-        secret = CLIENT_SECRET + _encoded(head + nonce + sealed)
+        secret = self._seal.close([terms.session, events], expires_at)
         if len(secret) > MAX_SECRET:
             raise SignalingError(
                 f"the session is too large for a client secret, which travels in a header: it "
@@ -88,40 +61,15 @@ class ClientSecrets:
         Raises:
             AccessError: 401: it was not made under our keys, was changed, or is expired.
         """
-        raw = _decoded(secret)
-        cipher = self._ciphers.get(raw[0] ^ _FORMAT) if raw else None
-        if cipher is None:
-            raise _invalid()
-        sealed = raw[1 + _NONCE_BYTES :]
-        try:
-            plain = cipher.decrypt(raw[1 : 1 + _NONCE_BYTES], sealed, raw[:1])
-        except (InvalidTag, ValueError):
-            raise _invalid() from None
-        [expires_at] = _EXPIRY.unpack_from(plain)
+        opened = self._seal.open(secret)
+        if opened is None:
+            message = (
+                "the client secret is none of this server's: damaged, forged, or its key is retired"
+            )
+            raise AccessError(message, status=401, code="invalid_client_secret")
+        (session, events), expires_at = opened
         if now >= expires_at:
             ago = math.floor(now - expires_at)
             message = f"the client secret expired {ago} s ago; ask your server for a new one"
             raise AccessError(message, status=401, code="expired_client_secret")
-        session, events = json.loads(zlib.decompress(plain[_EXPIRY.size :]))
         return Terms(session=session, client_events=None if events is None else frozenset(events))
-
-
-def _invalid() -> AccessError:
-    message = "the client secret is none of this server's: damaged, forged, or its key is retired"
-    return AccessError(message, status=401, code="invalid_client_secret")
-
-
-def _encoded(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _decoded(secret: str) -> bytes:
-    """The bytes of a secret, or none: one secret has one spelling."""
-    text = secret.removeprefix(CLIENT_SECRET)
-    if len(secret) > MAX_SECRET or not secret.startswith(CLIENT_SECRET):
-        return b""
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-    return raw if _encoded(raw) == text else b""

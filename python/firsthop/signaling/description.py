@@ -35,6 +35,34 @@ _SECURITY_SCHEMES: Final = {
     },
     "api-key": {"type": "apiKey", "in": "header", "name": "api-key"},
 }
+#: The least that an offer has to have.
+EXAMPLE_OFFER: Final = "\r\n".join(
+    [
+        "v=0",
+        "o=- 1 2 IN IP4 127.0.0.1",
+        "s=-",
+        "t=0 0",
+        "a=group:BUNDLE 0",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+        "c=IN IP4 0.0.0.0",
+        "a=ice-ufrag:abcd",
+        "a=ice-pwd:abcdefghijklmnopqrstuv",
+        "a=fingerprint:sha-256 " + ":".join(["AB"] * 32),
+        "a=setup:actpass",
+        "a=mid:0",
+        "a=sendrecv",
+        "a=rtcp-mux",
+        "a=rtpmap:111 opus/48000/2",
+        "",
+    ]
+)
+#: An offer, as a schema.
+OFFER: Final = {
+    "type": "string",
+    "description": "An SDP offer.",
+    "pattern": "^v=0\r\n",
+    "example": EXAMPLE_OFFER,
+}
 SECURITY: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"api-key": []}, {}]
 
 
@@ -47,7 +75,9 @@ def complete(app: FastAPI) -> None:
         described["components"]["securitySchemes"] = _SECURITY_SCHEMES
         for path in described["paths"].values():
             for operation in path.values():
-                operation["responses"].pop("422", None)  # It is 400 here, as in the Realtime API.
+                # What FastAPI adds is 400 here, as in the Realtime API.
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
         return described
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -58,9 +88,12 @@ _REFUSALS: Final = {
     401: "The API key or client secret is missing, wrong or expired.",
     403: "Who asks may not have this, or not from where.",
     404: "There is no such call.",
+    412: "The condition does not hold: another ICE session is meant.",
     413: "The body is too large.",
     415: "The body's content type is none of those that are taken.",
+    422: "What is asked for is not supported.",
     426: "Connect by WebSocket.",
+    428: "A condition is missing: If-Match.",
     502: "The transceiver that owns the call cannot be reached.",
     503: "There is no room; Retry-After says when to try again.",
     504: "The transceiver that owns the call does not answer.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from firsthop.calls.calls import Calls
@@ -10,6 +12,7 @@ from firsthop.config import Settings
 from firsthop.signaling.clientsecret import ClientSecrets
 from firsthop.signaling.forwarding import Forwarding
 from firsthop.signaling.placing import Placing
+from firsthop.signaling.sealed import Seal
 from firsthop.telemetry.metrics import Metrics
 
 
@@ -22,6 +25,8 @@ class Desk:
     secrets: ClientSecrets
     forwarding: Forwarding
     metrics: Metrics
+    seal: Callable[[str], Seal]
+    """Makes a seal for a purpose of a protocol's own."""
 
     @classmethod
     def of(cls, settings: Settings, calls: Calls, metrics: Metrics) -> Self:
@@ -36,4 +41,5 @@ class Desk:
             ClientSecrets.of(settings),
             Forwarding(settings, calls, metrics),
             metrics,
+            partial(Seal.of, settings),
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import httpx
@@ -33,8 +33,10 @@ _ANSWER_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 1.0
 #: So long may a client take what the owner said last.
 _FAREWELL_SECONDS: Final = 5.0
+#: Headers of the client's request that are the owner's.
+_ASKED_WITH: Final = ("content-type", "if-match")
 #: Headers of the owner's answer that are the client's.
-_PASSED_ON: Final = ("content-type", "retry-after", "www-authenticate")
+_ANSWERED_WITH: Final = ("content-type", "retry-after", "www-authenticate")
 
 # Close codes (RFC 6455 §7.4.1 and IANA's registry).
 _NO_STATUS: Final = 1005
@@ -76,19 +78,20 @@ class Forwarding:
             )
         return owner
 
-    async def post(self, owner: str, request: Request) -> Response:
-        """Pass on a request without a body, and return the owner's answer.
+    async def pass_on(self, owner: str, request: Request) -> Response:
+        """Pass on a request with its body, and return the owner's answer.
 
         Raises:
             SignalingError: 502 or 504: the owner does not answer.
         """
         timeout = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
+        url = f"http://{owner}{request.url.path}"
+        headers = _kept(request.headers, _ASKED_WITH) | _headers(request)
+        body = await request.body()
         try:
             # The network between transceivers is the cluster's own: no proxy, no TLS.
             async with httpx.AsyncClient(timeout=timeout, trust_env=False, verify=False) as client:
-                answer = await client.post(
-                    f"http://{owner}{request.url.path}", headers=_headers(request)
-                )
+                answer = await client.request(request.method, url, content=body, headers=headers)
         except httpx.TimeoutException:
             raise self._silent() from None
         except httpx.HTTPError:
@@ -161,8 +164,11 @@ def _headers(connection: Request | WebSocket) -> dict[str, str]:
 
 
 def _passed_on(status: int, headers: Mapping[str, str], body: bytes) -> Response:
-    kept = {name: headers[name] for name in _PASSED_ON if name in headers}
-    return Response(body, status, headers=kept)
+    return Response(body, status, headers=_kept(headers, _ANSWERED_WITH))
+
+
+def _kept(headers: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    return {name: headers[name] for name in names if name in headers}
 
 
 async def _join(websocket: WebSocket, upstream: ClientConnection) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Request
+from fastapi import Query, Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
@@ -17,6 +17,15 @@ SDP: Final = "application/sdp"
 #: How deep a session may be: what merges it goes down by calling itself.
 _MAX_LEVELS: Final = 64
 _MAX_MODEL: Final = 256
+
+#: A request's query: what to call the session's model.
+Model = Annotated[
+    str | None,
+    Query(
+        max_length=_MAX_MODEL,
+        description="Taken if neither the session nor a client secret names one",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +90,38 @@ def as_object(value: object, param: str) -> dict[str, Any]:
     return value
 
 
-def _read_json(body: Mapping[str, Any]) -> Placed:
-    offer, model = body.get("sdp"), body.get("model")
+def as_bool(value: object, param: str) -> bool:
+    """Return a field that has to be a boolean; null is false.
+
+    Raises:
+        SignalingError: It is none; `param` is its name.
+    """
+    if not isinstance(value, bool | None):
+        raise SignalingError("expected a boolean", code="invalid_value", param=param)
+    return bool(value)
+
+
+def offer_in(body: Mapping[str, Any]) -> str:
+    """Return the SDP offer of a JSON body, its field ``sdp``.
+
+    Raises:
+        SignalingError: There is none, or it is no text.
+    """
+    offer = body.get("sdp")
     if not isinstance(offer, str):
         raise SignalingError("expected the SDP offer", code="missing_sdp", param="sdp")
+    # JSON can escape half of a character, which is no text.
+    return _text(offer.encode(errors="surrogatepass"), "the offer")
+
+
+def _read_json(body: Mapping[str, Any]) -> Placed:
+    offer, model = offer_in(body), body.get("model")
     if not isinstance(model, str | None) or len(model or "") > _MAX_MODEL:
         message = f"expected a string of at most {_MAX_MODEL} characters"
         raise SignalingError(message, code="invalid_value", param="model")
     session = as_object(body.get("session"), "session")
     return Placed(
-        # JSON can escape half of a character, which is no text.
-        offer=_text(offer.encode(errors="surrogatepass"), "the offer"),
+        offer=offer,
         session=session if model is None else {"model": model} | session,
     )
 

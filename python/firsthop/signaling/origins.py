@@ -34,7 +34,7 @@ CORS_HEADERS: Final = (
 )
 CORS_METHODS: Final = ("GET", "POST", "PATCH", "DELETE", "OPTIONS")
 #: Headers of answers that pages may read.
-CORS_EXPOSED: Final = ("Location", "Retry-After")
+CORS_EXPOSED: Final = ("Accept-Patch", "Accept-Post", "ETag", "Link", "Location", "Retry-After")
 
 
 class Origins:

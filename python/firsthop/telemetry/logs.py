@@ -34,3 +34,6 @@ def configure(log_format: Literal["auto", "json", "console"]) -> None:
     )
     # uvicorn reports each request with its client's address: warnings are enough.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    # mcp quotes what servers send, with tracebacks; what matters of it is in our own lines.
+    for name in ("mcp", "client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -145,13 +145,13 @@ class Metrics:
 
         self.backend_connections = Counter(
             "firsthop_transceiver_backend_connections",
-            "Connections to the Realtime backend that were tried, by result",
+            "Connections to the server or bot behind calls that were tried, by result",
             ["result"],
             registry=self._registry,
         )
         self.backend_disconnections = Counter(
             "firsthop_transceiver_backend_disconnections",
-            "Connections to the Realtime backend that ended during a call, by reason",
+            "Connections to the server or bot behind a call that ended during it, by reason",
             ["reason"],
             registry=self._registry,
         )
@@ -162,7 +162,7 @@ class Metrics:
         )
         self.backend_garbage = Counter(
             "firsthop_transceiver_backend_garbage",
-            "Events of the Realtime backend that made no sense",
+            "Messages of the server or bot behind calls that made no sense",
             registry=self._registry,
         )
 

@@ -24,8 +24,8 @@ from calls.conversation import parsed
 from doubles import Line
 from firsthop import backends
 from firsthop.backends.realtime import RealtimeBackend
-from firsthop.call import AudioFrame, Message, SpeechEnded, SpeechStarted
-from firsthop.config import RealtimeSettings, Settings
+from firsthop.call import AudioFrame, Message, Sound, SpeechEnded, SpeechStarted
+from firsthop.config import AgentSettings, RealtimeSettings, Settings
 from firsthop.errors import ConfigError
 from firsthop.realtime.events import as_json
 from firsthop.telemetry.metrics import Metrics
@@ -55,8 +55,8 @@ class Talk(Line):
         #: Whether what is said is played at once.
         self.plays = True
 
-    def _play(self, utterance: int, pcm: bytes, *, complete: bool) -> None:
-        super()._play(utterance, pcm, complete=complete)
+    def _play(self, utterance: int, sound: Sound, *, complete: bool) -> None:
+        super()._play(utterance, sound, complete=complete)
         if complete and self.plays:
             ms = len(self.heard(utterance)) // 48
             asyncio.get_running_loop().call_soon(lambda: self.settle(utterance, ms))
@@ -510,9 +510,14 @@ async def test_a_line_that_takes_nothing_loses_the_sound_and_not_the_call(
 # Settings.
 
 
-def test_a_url_is_needed() -> None:
+def test_without_a_url_it_is_the_agent_service_of_the_same_settings() -> None:
+    key = "a-key-of-the-agent-service-01"
+    agent = AgentSettings(listen="127.0.0.1:9000", api_keys=(key,))
+    server = Settings(agent=agent).server_of_realtime
+    assert server.url == "ws://127.0.0.1:9000/v1/realtime?model=firsthop-agent"
+    assert server.api_key == key
     with pytest.raises(ConfigError, match="FIRSTHOP_REALTIME__URL") as error:
-        backends.load(Settings(backend="realtime"))
+        RealtimeBackend(RealtimeSettings(), Metrics())
     assert error.value.key == "realtime.url"
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop.backends.realtime import failure
+from firsthop.backends import failure
 from firsthop.backends.realtime.actions import (
     Action,
     Append,

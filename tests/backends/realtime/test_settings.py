@@ -40,7 +40,7 @@ def test_settings_come_from_the_environment() -> None:
         ("url", "wss://host:0/", "expected ws:// or wss://"),
         ("url", "wss://host/#part", "expected ws:// or wss://"),
         ("url", "wss://ho st/", "expected ws:// or wss://"),
-        ("url", "wss://user:pass@host/", "a key goes into realtime.api_key"),
+        ("url", "wss://user:pass@host/", "a key has a setting of its own"),
         ("dialect", "klingon", "'openai'"),
         ("model", "", "at least 1 character"),
         ("turns", "nobody", "'firsthop'"),

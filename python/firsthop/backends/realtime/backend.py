@@ -10,8 +10,10 @@ from typing import Any, Final
 
 import structlog
 
+from firsthop.backends import failure
 from firsthop.backends.base import Backend, Traits
-from firsthop.backends.realtime import dialects, failure
+from firsthop.backends.failure import Failure
+from firsthop.backends.realtime import dialects
 from firsthop.backends.realtime.actions import (
     Action,
     Append,
@@ -25,17 +27,18 @@ from firsthop.backends.realtime.actions import (
 )
 from firsthop.backends.realtime.asks import is_ours
 from firsthop.backends.realtime.bridge import RATE, Bridge
-from firsthop.backends.realtime.connection import Connection, ConnectionFailed
+from firsthop.backends.realtime.connection import Connection
 from firsthop.backends.realtime.dialects import Dialect
-from firsthop.backends.realtime.failure import Failure
 from firsthop.backends.realtime.outbox import Outbox
 from firsthop.backends.realtime.speech import Speech
+from firsthop.backends.websocket import ConnectionFailed
 from firsthop.call import (
     AudioFrame,
     Call,
     CallerIdle,
     CallEvent,
     Message,
+    OpusPackets,
     Place,
     Playback,
     Played,
@@ -176,6 +179,8 @@ class _Exchange:
                 return self._bridge.idle()
             case Message(event=message):
                 return self._bridge.message(message, time.monotonic())
+            case OpusPackets():
+                raise AssertionError("this backend is given PCM")
 
     # The server.
 
@@ -321,7 +326,7 @@ class _Exchange:
     async def _interrupt(self) -> None:
         if self._call.speaking:
             self._metrics.interruptions.inc()
-        await self._call.interrupt()
+        await self._call.interrupt(spoken_over=True)
         # Before anything else that comes: it is about what was just cut off.
         over = [(place, told[1]) for place, told in self._speeches.items() if told[1].done]
         for place, playback in over:

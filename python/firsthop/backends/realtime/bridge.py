@@ -15,6 +15,7 @@ import binascii
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal
 
+from firsthop.backends.failure import Failure
 from firsthop.backends.realtime import sessions
 from firsthop.backends.realtime.actions import (
     Action,
@@ -31,7 +32,6 @@ from firsthop.backends.realtime.aliases import Aliases
 from firsthop.backends.realtime.asks import Asks
 from firsthop.backends.realtime.caller import Caller
 from firsthop.backends.realtime.dialects import Dialect
-from firsthop.backends.realtime.failure import Failure
 from firsthop.backends.realtime.history import retold
 from firsthop.backends.realtime.responses import Response
 from firsthop.call import AudioFrame, Place, Played, SpeechEnded, SpeechStarted

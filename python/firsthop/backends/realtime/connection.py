@@ -6,33 +6,16 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from firsthop.backends.realtime import failure
+from firsthop.backends import failure
 from firsthop.backends.realtime.dialects import Dialect
-from firsthop.backends.realtime.failure import Failure
+from firsthop.backends.websocket import ConnectionFailed, open_socket
 from firsthop.config import RealtimeSettings
-from firsthop.errors import BackendError
 
 #: The largest message that is taken, in bytes: minutes of sound in one event.
 _MAX_MESSAGE: Final = 16 * 1024 * 1024
-_CLOSE_SECONDS: Final = 1.0
-
-
-class ConnectionFailed(BackendError):
-    """There is no connection, or no longer."""
-
-    def __init__(self, why: Failure) -> None:
-        super().__init__(why.message)
-        self.failure = why
-
-
-class _Connect(connect):
-    """Follows no redirects: they would take the key to where the settings did not send it."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
 
 
 class Connection:
@@ -53,22 +36,14 @@ class Connection:
             ConnectionFailed: It did not work.
         """
         assert settings.url is not None, "checked when the backend was made"
-        connecting = _Connect(
+        socket = await open_socket(
             dialect.url(settings.url, model),
-            additional_headers=dialect.headers(settings.api_key),
-            user_agent_header="firsthop",
-            # Base64 of sound hardly gets smaller, at a price per packet.
-            compression=None,
-            open_timeout=settings.connect_timeout_seconds,
-            ping_interval=settings.silence_timeout_seconds,
-            ping_timeout=settings.silence_timeout_seconds,
-            close_timeout=_CLOSE_SECONDS,
-            max_size=_MAX_MESSAGE,
+            headers=dialect.headers(settings.api_key),
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+            silence_timeout_seconds=settings.silence_timeout_seconds,
+            max_bytes=_MAX_MESSAGE,
         )
-        try:
-            return cls(await connecting, settings.api_key)
-        except Exception as error:
-            raise ConnectionFailed(failure.while_opening(error)) from None
+        return cls(socket, settings.api_key)
 
     async def send(self, text: str) -> None:
         """Send one event.

@@ -5,35 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from firsthop.realtime.events import CLIENT_EVENTS
-from firsthop.signaling.description import SECURITY
+from firsthop.signaling.description import EXAMPLE_OFFER, OFFER, SECURITY
 from firsthop.signaling.offers import SDP
 
-_EXAMPLE_OFFER: Final = "\r\n".join(
-    [
-        "v=0",
-        "o=- 1 2 IN IP4 127.0.0.1",
-        "s=-",
-        "t=0 0",
-        "a=group:BUNDLE 0",
-        "m=audio 9 UDP/TLS/RTP/SAVPF 111",
-        "c=IN IP4 0.0.0.0",
-        "a=ice-ufrag:abcd",
-        "a=ice-pwd:abcdefghijklmnopqrstuv",
-        "a=fingerprint:sha-256 " + ":".join(["AB"] * 32),
-        "a=setup:actpass",
-        "a=mid:0",
-        "a=sendrecv",
-        "a=rtcp-mux",
-        "a=rtpmap:111 opus/48000/2",
-        "",
-    ]
-)
-_OFFER: Final = {
-    "type": "string",
-    "description": "An SDP offer.",
-    "pattern": "^v=0\r\n",
-    "example": _EXAMPLE_OFFER,
-}
 _MODEL: Final = {"type": "string", "maxLength": 256}
 _SESSION: Final[dict[str, Any]] = {
     "type": ["object", "null"],
@@ -86,12 +60,12 @@ PLACE_BODY: Final = {
     "requestBody": {
         "required": True,
         "content": {
-            SDP: {"schema": _OFFER, "example": _EXAMPLE_OFFER},
+            SDP: {"schema": OFFER, "example": EXAMPLE_OFFER},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "required": ["sdp"],
-                    "properties": {"sdp": _OFFER, "session": {**_SESSION, "type": "object"}},
+                    "properties": {"sdp": OFFER, "session": {**_SESSION, "type": "object"}},
                     "additionalProperties": False,
                 },
                 "encoding": {
@@ -104,7 +78,7 @@ PLACE_BODY: Final = {
                     "type": "object",
                     "required": ["sdp"],
                     "properties": {
-                        "sdp": _OFFER,
+                        "sdp": OFFER,
                         "session": _SESSION,
                         "model": {"type": ["string", "null"], "maxLength": 256},
                     },

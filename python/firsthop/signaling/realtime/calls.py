@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from firsthop.errors import SignalingError
 from firsthop.signaling import offers
@@ -13,16 +11,11 @@ from firsthop.signaling.description import SECURITY, refusals
 from firsthop.signaling.desk import Desk
 from firsthop.signaling.realtime.bodies import ANSWER, PLACE_BODY
 
-Model = Annotated[
-    str | None,
-    Query(max_length=256, description="Taken if neither the session nor a client secret names one"),
-]
-
 
 def add(router: APIRouter, desk: Desk) -> None:
     """Add the routes under /v1/realtime that are about calls."""
 
-    async def create_call(request: Request, model: Model = None) -> Response:
+    async def create_call(request: Request, model: offers.Model = None) -> Response:
         """Answer an SDP offer: raw, as part `sdp` of a form, or as `sdp` of a JSON object."""
         placed = await offers.read(request)
         terms = desk.placing.terms(caller_of(request), placed.session, model)
@@ -54,7 +47,7 @@ def add(router: APIRouter, desk: Desk) -> None:
         """End a call, whichever transceiver of the cluster owns it."""
         owner = desk.forwarding.owner(call_id, request)
         if owner is not None:
-            return await desk.forwarding.post(owner, request)
+            return await desk.forwarding.pass_on(owner, request)
         desk.calls.hang_up(call_id)
         return Response()
 

@@ -1,4 +1,4 @@
-"""What can become of a connection to a Realtime server: a closed set, for metrics and clients."""
+"""What can become of a connection to a server: a closed set of reasons, for metrics and clients."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from websockets.exceptions import (
 from websockets.frames import Close
 from websockets.http11 import Response
 
-from firsthop.backends.realtime import failure
-from firsthop.backends.realtime.failure import Failure
+from firsthop.backends import failure
+from firsthop.backends.failure import Failure
 
 
 def status(code: int) -> InvalidStatus:
