@@ -14,12 +14,14 @@ seed makes the same delays. In a test::
 - `Endpoints.fail` makes one of the three go wrong (`Fault` lists how), `mend` ends that; `stop`
   closes the port, `start` opens the same one again.
 - `Endpoints.open`, `connections` and `left` count requests in flight, TCP connections, and clients
-  that went away within an answer; `asked` has the last requests, `answers` what became of them.
+  that went away within an answer; `asked` has the last requests (`headers` and `paths` what came
+  with them), `answers` what became of them.
 - `Endpoints.until` waits for any of it without looking again and again.
 
 As a process: ``python -m firsthop.bench.endpoints --port 8090 --seed 1 --first-token-ms 200``.
-``GET /delays`` then returns `answers` as JSON; times are of the machine's monotonic clock. ``GET
-/seeds/7`` forgets them, and draws from seed 7 as if nothing had been asked yet. Each answer also says in ``x-delay-ms`` what was drawn for its first part.
+``GET /delays`` then returns `answers` as JSON; times are of the machine's monotonic clock.
+``GET /seeds/7`` forgets them, and draws from seed 7 as if nothing had been asked yet. Each answer
+also says in ``x-delay-ms`` what was drawn for its first part.
 
 Bodies of answers are small and fixed in form, so what they take beyond the delays is well under a
 millisecond. Speech is a buzz that can be heard from its first sample on, 15 characters a second.
