@@ -381,7 +381,7 @@ class Call(ABC):
 
         Args:
             packets: Whole, or in pieces as they are made: `OpusPackets.packets`, or ones made of
-                bytes, ``OpusPacket(payload)``; of 2.5 to 120 ms, at most 1150 bytes.
+                bytes, ``OpusPacket(payload)``.
             text: What it says, for transcripts.
 
         Returns:
@@ -391,7 +391,6 @@ class Call(ABC):
             BackendError: The sound of this call is PCM.
             SessionClosed: The call is over.
             OverloadedError: The engine does not keep up.
-            ValueError: A packet is too large.
         """
         return self._speak(packets, Playback(text))
 

@@ -163,7 +163,7 @@ def test_text_becomes_an_item_and_asks_for_an_answer() -> None:
         "content": [{"type": "input_text", "text": "Hello."}],
     }
     create = {"type": "conversation.item.create", "item": item, "event_id": "7a"}
-    answer = {"type": "response.create", "event_id": "7a"}
+    answer: dict[str, Any] = {"type": "response.create", "event_id": "7a"}
     assert events(translator(), "send-text", {"content": "Hello."}) == [create, answer]
     later = {"content": "Hello.", "options": {"run_immediately": False}}
     assert events(translator(), "send-text", later) == [create]

@@ -65,8 +65,7 @@ async def test_a_call_begins_with_the_session_that_was_started(edge: Edge) -> No
     assert "kind" not in url
     assert (await edge.post_json(url, asked())).status_code == 200
     assert edge.calls.terms[-1].session == SESSION
-    more = {"requestData": {"session": {"model": "any"}}}
-    await edge.post_json(url, asked(**more))
+    await edge.post_json(url, asked(requestData={"session": {"model": "any"}}))
     assert edge.calls.terms[-1].session == {**SESSION, "model": "any"}
 
 
