@@ -13,9 +13,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use firsthop_engine::packet::OpusPacket;
 use firsthop_engine::playout::Encoding;
-use firsthop_engine::session::{AudioFormat, Session, SessionConfig};
+use firsthop_engine::session::{Session, SessionConfig};
 use firsthop_engine::shard::{Command, Now, Output, RelayLink, Shard};
+use firsthop_engine::sound::{AudioFormat, Sound};
 use firsthop_engine::{CloseReason, Counters, Event, SessionId};
 use firsthop_wire::hop::{HopSecrets, SECRET_LEN};
 use firsthop_wire::stun::{Binding, Class};
@@ -49,6 +51,18 @@ fn client() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(198, 51, 100, 20), 40_000))
 }
 
+const PCM: Sound = Sound::Pcm(AudioFormat {
+    rate: 16_000,
+    frame: Duration::from_millis(20),
+    encoding: Encoding {
+        bitrate: 24_000,
+        complexity: 0,
+    },
+});
+const OPUS: Sound = Sound::Opus {
+    batch: Duration::from_millis(20),
+};
+
 struct Call {
     now: Instant,
     start: Instant,
@@ -64,7 +78,7 @@ struct Call {
 }
 
 impl Call {
-    fn new(version: DtlsVersion) -> Self {
+    fn new(version: DtlsVersion, sound: Sound) -> Self {
         let [own, peer] = CERTIFICATES.clone();
         let now = Instant::now();
         let mut rtc = RtcConfig::new()
@@ -87,14 +101,7 @@ impl Call {
             advertised: &[server()],
             advertised_tcp: &[],
             certificate: own,
-            audio: AudioFormat {
-                rate: 16_000,
-                frame: Duration::from_millis(20),
-                encoding: Encoding {
-                    bitrate: 24_000,
-                    complexity: 0,
-                },
-            },
+            sound,
         };
         let (session, answer) =
             Session::accept(now, &offer.to_sdp_string(), config).expect("a real offer");
@@ -271,6 +278,13 @@ impl Call {
             9 => self.speak(how, bytes),
             10 => self.pass(Duration::from_millis(u64::from(how) * u64::from(how))),
             _ => match how % 4 {
+                // In the form that is not the session's, too.
+                0 if how & 0x40 != 0 => self.command(Command::PlayOpus {
+                    session: SESSION,
+                    utterance: u64::from(how >> 2 & 3),
+                    packets: OpusPacket::new(bytes).into_iter().collect(),
+                    complete: how & 0x80 != 0,
+                }),
                 0 => self.command(Command::Play {
                     session: SESSION,
                     utterance: u64::from(how >> 2 & 3),
@@ -293,7 +307,8 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let versions = [DtlsVersion::Dtls12, DtlsVersion::Dtls13, DtlsVersion::Auto];
-    let mut call = Call::new(versions[usize::from(first) % 3]);
+    let sound = if first < 128 { PCM } else { OPUS };
+    let mut call = Call::new(versions[usize::from(first) % 3], sound);
     for _ in 0..100 {
         let [what, how, tail @ ..] = rest else {
             break;

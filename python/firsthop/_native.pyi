@@ -9,7 +9,38 @@ from typing import final
 
 from typing_extensions import disjoint_base
 
-__all__ = ["Engine", "Event", "Notice", "Relay", "open_token", "seal_hop_header", "seal_token"]
+__all__ = [
+    "Engine",
+    "Event",
+    "Notice",
+    "OpusPacket",
+    "Relay",
+    "open_token",
+    "seal_hop_header",
+    "seal_token",
+]
+
+@final
+class OpusPacket:
+    """A well-formed Opus packet (RFC 6716 section 3); of the caller's, also where it stands."""
+
+    def __new__(cls, payload: bytes, *, at_ms: float = 0.0, missing: int = 0) -> OpusPacket:
+        """Check the framing of `payload`, of at most 1276 bytes. Raises ValueError."""
+    @property
+    def payload(self) -> bytes:
+        """The packet, byte by byte as RTP carries it."""
+    @property
+    def duration_ms(self) -> float:
+        """How long it sounds, in milliseconds: 2.5 to 120."""
+    @property
+    def at_ms(self) -> float:
+        """Where it begins, in milliseconds since the first packet of the call.
+
+        It never runs back; what the caller's encoder left out as silence (DTX) shows here.
+        """
+    @property
+    def missing(self) -> int:
+        """How many packets before it were lost, or were no Opus."""
 
 @disjoint_base
 class Event:
@@ -60,6 +91,18 @@ class Event:
         @property
         def pcm(self) -> bytes:
             """PCM16LE, mono, at the session's rate."""
+
+    @final
+    class Opus(Event):
+        """What the client said, as it came."""
+
+        __match_args__ = ("session", "packets")
+        def __new__(cls, session: int, packets: tuple[OpusPacket, ...]) -> Event.Opus: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def packets(self) -> tuple[OpusPacket, ...]:
+            """In order; at least one."""
 
     @final
     class PlayoutStarted(Event):
@@ -129,8 +172,14 @@ class Engine:
         self, offer: str, *, sample_rate: int, frame_ms: int, bitrate: int, complexity: int
     ) -> tuple[int, str]:
         """Accept an SDP offer: (session, answer). Raises OfferError or OverloadedError."""
+    def accept_opus(self, offer: str, *, frame_ms: int) -> tuple[int, str]:
+        """Accept an offer for a session whose sound stays Opus, in batches of `frame_ms`."""
     def play(self, session: int, utterance: int, pcm: bytes, *, complete: bool) -> None:
         """Say PCM16LE mono as the next part of an utterance. Raises OverloadedError."""
+    def play_opus(
+        self, session: int, utterance: int, packets: Sequence[OpusPacket], *, complete: bool
+    ) -> None:
+        """Say packets as they are, in a session whose sound is Opus. Raises OverloadedError."""
     def flush(self, session: int) -> None:
         """Stop speaking; one PlayoutEnded per utterance follows."""
     def send(self, session: int, text: str) -> None:

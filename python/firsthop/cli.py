@@ -47,7 +47,7 @@ ConfigOption = Annotated[
 BackendOption = Annotated[
     str | None,
     typer.Option(
-        "--backend", "-b", help="Who answers: realtime, pipecat, echo, or module:function."
+        "--backend", "-b", help="Who answers: realtime, pipecat, echo, mirror, or module:function."
     ),
 ]
 

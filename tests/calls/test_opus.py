@@ -229,6 +229,8 @@ def test_bytes_that_are_no_opus_become_no_packet() -> None:
         OpusPacket(b"")
     with pytest.raises(ValueError, match="not an Opus packet"):
         OpusPacket(b"\x83\x31")
+    with pytest.raises(ValueError, match="1277 bytes; at most 1276"):
+        OpusPacket(bytes(1277))
 
 
 def test_a_packet_tells_its_length() -> None:

@@ -547,7 +547,9 @@ def engine_seeds() -> dict[str, dict[str, bytes]]:
     whole = bytes([run, 31]) + said + flushed + end
     copied = bytes([run, 0, cut, 100, cut, 104, up, 5]) + take(damage, 3, b"\x01\x01")
     lost = bytes([3, 0, 4, 0, 5, 1, down, 0, run, 20]) + take(8, 0, b"\x80\x6f\x00\x01")
+    forwarded = take(speak, 1, opus) + bytes([run, 4]) + take(ask, 0xC0, opus) + bytes([run, 31])
     calls = {
+        "opus": b"\x80" + bytes([run, 31]) + forwarded + flushed + end,
         "dtls_1_2": b"\x00" + whole,
         "dtls_1_3": b"\x01" + whole,
         "either": b"\x02" + whole,

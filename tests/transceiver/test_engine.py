@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 
 from calls.fake_engine import FakeEngine
-from firsthop._native import Event
-from firsthop.config import Settings
+from firsthop._native import Event, OpusPacket
+from firsthop.config import AudioSettings, Settings, TransceiverSettings
 from firsthop.errors import OfferError
 from firsthop.transceiver import engine as module
 from firsthop.transceiver.engine import EngineLoop, own_address
@@ -119,6 +119,35 @@ async def test_an_offer_that_is_refused_leaves_no_handler(
         loop.accept("offer", inbox, 16_000)
     loop.stop()
     assert inbox.events.empty()
+
+
+async def test_a_session_without_a_sample_rate_keeps_its_sound_in_opus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "Engine", FakeEngine)
+    loop = EngineLoop(Settings(keys={0: KEY}, audio=AudioSettings(frame_ms=60)))
+    loop.start()
+    engine = cast(FakeEngine, loop.engine)
+    line, _ = loop.answer("offer", Inbox(), None)
+    packet = OpusPacket(b"\xf8\xff\xfe")
+    line.play(7, [packet], complete=True)
+    assert engine.accepted == [{"frame_ms": 60}]
+    assert engine.notes == [("play_opus", 1, 7, (packet,), True)]
+    loop.stop()
+
+
+async def test_the_engine_takes_no_bytes_for_packets() -> None:
+    transceiver = TransceiverSettings(listen="127.0.0.1:0")
+    loop = EngineLoop(Settings(keys={0: KEY}, transceiver=transceiver))
+    loop.start()
+    try:
+        packets = [OpusPacket(b"\xf8\1"), b"\xf8\1"]
+        with pytest.raises(TypeError, match="packet 1: expected OpusPacket, found bytes"):
+            loop.engine.play_opus(0, 0, packets, complete=True)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="Sequence"):
+            loop.engine.play_opus(0, 0, iter(packets), complete=True)  # type: ignore[arg-type]
+    finally:
+        loop.stop()
 
 
 async def test_an_engine_that_does_not_run_says_so() -> None:

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -54,6 +55,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<Socket> {
 pub(crate) struct Endpoint {
     commands: SyncSender<Command>,
     waker: Arc<Waker>,
+    woken: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -73,6 +75,7 @@ impl Endpoint {
         poll.registry()
             .register(&mut socket, SOCKET, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), COMMANDS)?);
+        let woken = Arc::new(AtomicBool::new(false));
         let (commands, mailbox) = sync_channel(MAX_COMMANDS);
         let looper = Loop {
             poll,
@@ -84,6 +87,7 @@ impl Endpoint {
             counters,
             events,
             mailbox,
+            woken: Arc::clone(&woken),
         };
         let thread = std::thread::Builder::new()
             .name(name)
@@ -91,6 +95,7 @@ impl Endpoint {
         Ok(Self {
             commands,
             waker,
+            woken,
             thread: Some(thread),
         })
     }
@@ -105,8 +110,11 @@ impl Endpoint {
             .map_err(|error| match error {
                 TrySendError::Full(_) | TrySendError::Disconnected(_) => MailboxFull,
             })?;
-        // A wake-up that fails only delays the command to the next packet or time-out.
-        let _ = self.waker.wake();
+        // One wake-up for all commands that it will find; it costs a system call.
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            // One that fails only delays the commands to the next packet or time-out.
+            let _ = self.waker.wake();
+        }
         Ok(())
     }
 }
@@ -134,6 +142,8 @@ struct Loop {
     counters: Arc<Counters>,
     events: EventSender,
     mailbox: Receiver<Command>,
+    /// Set by who sent a command, until the mailbox is looked into.
+    woken: Arc<AtomicBool>,
 }
 
 impl Loop {
@@ -161,6 +171,7 @@ impl Loop {
             let _ = self.poll.poll(&mut events, Some(wait));
             more = self.read(&mut output);
             let now = clock();
+            self.woken.swap(false, Ordering::AcqRel);
             while open {
                 match self.mailbox.try_recv() {
                     Ok(command) => self.shard.handle_command(now, command, &mut output),

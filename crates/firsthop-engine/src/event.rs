@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::collect::Received;
+
 /// Names a session within its engine. Unique for the engine's lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
@@ -40,6 +42,13 @@ pub enum Event {
         position: u64,
         /// PCM16, mono, at the session's rate.
         pcm: Vec<i16>,
+    },
+    /// What the client said, as it came.
+    Opus {
+        /// Which session.
+        session: SessionId,
+        /// In order; at least one.
+        packets: Vec<Received>,
     },
     /// The first packet of an utterance left.
     PlayoutStarted {

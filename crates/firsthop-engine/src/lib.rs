@@ -5,21 +5,28 @@
 //! packets to each other. Offers come in and answers go out on the caller's thread; after that the
 //! caller sends commands and takes events, and never waits for a shard.
 //!
-//! From the bottom: [`offer`], [`path`], [`listen`] and [`playout`] are single ideas without I/O,
-//! [`session`] is one peer, [`shard`] is many peers behind one socket, and `endpoint` is the thread
+//! From the bottom: [`offer`], [`path`], [`packet`], [`listen`] and [`playout`], [`collect`] and
+//! [`pace`] are single ideas without I/O, [`sound`] is the choice between them, [`session`] is one peer, [`shard`] is many peers behind one socket, and `endpoint` is the thread
 //! and the socket.
 
+pub mod answer;
 mod candidate;
+pub mod collect;
 mod counters;
 mod endpoint;
 mod event;
 pub mod listen;
 mod mailbox;
 pub mod offer;
+pub mod pace;
+pub mod packet;
 pub mod path;
 pub mod playout;
+mod reorder;
 pub mod session;
 pub mod shard;
+pub mod sound;
+mod utterances;
 
 use std::collections::VecDeque;
 use std::io;
@@ -43,8 +50,10 @@ use crate::endpoint::{Endpoint, bind};
 pub use crate::event::{CloseReason, Event, SessionId, UtteranceId};
 use crate::mailbox::{EventReceiver, mailbox};
 use crate::offer::OfferError;
-use crate::session::{AcceptError, AudioFormat, Session, SessionConfig};
+use crate::packet::OpusPacket;
+use crate::session::{AcceptError, Session, SessionConfig};
 use crate::shard::{Command, RelayLink, Shard};
+use crate::sound::Sound;
 
 /// How an engine is set up.
 pub struct EngineConfig {
@@ -160,11 +169,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub fn accept(
-        &self,
-        offer: &str,
-        audio: AudioFormat,
-    ) -> Result<(SessionId, String), EngineError> {
+    pub fn accept(&self, offer: &str, sound: Sound) -> Result<(SessionId, String), EngineError> {
         let sessions = |shard: &Running| shard.counters.sessions.load(Ordering::Relaxed);
         if self.shards.iter().map(sessions).sum::<u64>() >= self.config.max_sessions {
             return Err(EngineError::Full);
@@ -186,7 +191,7 @@ impl Engine {
             advertised: &self.config.advertised,
             advertised_tcp: &self.config.advertised_tcp,
             certificate: self.certificate.clone(),
-            audio,
+            sound,
         };
         let (session, answer) =
             Session::accept(Instant::now(), offer, config).map_err(|error| match error {
@@ -221,6 +226,28 @@ impl Engine {
                 session,
                 utterance,
                 pcm,
+                complete,
+            },
+        )
+    }
+
+    /// Says `packets` as the next part of `utterance`, in a session whose sound is Opus.
+    ///
+    /// # Errors
+    /// As [`Engine::play`].
+    pub fn play_opus(
+        &self,
+        session: SessionId,
+        utterance: UtteranceId,
+        packets: Vec<OpusPacket>,
+        complete: bool,
+    ) -> Result<(), MailboxFull> {
+        self.send_command(
+            session,
+            Command::PlayOpus {
+                session,
+                utterance,
+                packets,
                 complete,
             },
         )

@@ -1,18 +1,16 @@
 //! What the client says: RTP packets in any order become an unbroken line of PCM.
 //!
-//! In order: decoded at once. At a gap: later packets wait up to [`GAP_WAIT`] for the missing
-//! ones, then the gap is filled from in-band FEC, then by concealment. A sender that stops
+//! In order: decoded at once. At a gap: later packets wait for the missing ones (`reorder.rs`), then
+//! the gap is filled from in-band FEC, then by concealment. A sender that stops
 //! (DTX, a muted track, a lost uplink) is filled with silence, so that whoever waits for the end
 //! of a turn hears it. Takes `now`; no I/O.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long packets behind a gap wait for what is missing.
-const GAP_WAIT: Duration = Duration::from_millis(50);
-/// Packets behind a gap that end the wait early: the missing one will not come any more.
-const MAX_WAITING: usize = 10;
+use crate::packet::{RTP_RATE, rtp_ticks};
+use crate::reorder::Reorder;
+
 /// A gap of more packets is a jump, not a loss: nothing is concealed.
 const MAX_CONCEALED: u64 = 25;
 /// A sender is silent after this much without a packet.
@@ -20,15 +18,12 @@ const STALL: Duration = Duration::from_millis(100);
 /// Silence is made up for so long, then the line pauses.
 const MAX_SILENCE: Duration = Duration::from_millis(1500);
 const SILENCE_STEP: Duration = Duration::from_millis(20);
-/// Clock of an Opus RTP stream, whatever the rate of the PCM (RFC 7587 §4.1).
-const RTP_RATE: u32 = 48_000;
 /// Longest Opus packet (RFC 6716 §2).
 const MAX_PACKET: Duration = Duration::from_millis(120);
 
-struct Waiting {
+struct Packet {
     rtp_time: u64,
     payload: Arc<[u8]>,
-    arrived: Instant,
 }
 
 /// One stretch of PCM on the listener's clock.
@@ -58,8 +53,7 @@ pub struct Listener {
     decoder: opus::Decoder,
     rate: u32,
     frame_samples: usize,
-    waiting: BTreeMap<u64, Waiting>,
-    next_sequence: Option<u64>,
+    order: Reorder<Packet>,
     next_rtp_time: u64,
     packet_samples: usize,
     last_arrival: Option<Instant>,
@@ -79,8 +73,7 @@ impl Listener {
             decoder: opus::Decoder::new(rate, opus::Channels::Mono)?,
             rate,
             frame_samples: samples(rate, frame),
-            waiting: BTreeMap::new(),
-            next_sequence: None,
+            order: Reorder::new(),
             next_rtp_time: 0,
             packet_samples: samples(rate, SILENCE_STEP),
             last_arrival: None,
@@ -95,32 +88,22 @@ impl Listener {
     pub fn push(&mut self, now: Instant, sequence: u64, rtp_time: u64, payload: Arc<[u8]>) {
         self.last_arrival = Some(now);
         self.silent_until = None;
-        let next = *self.next_sequence.get_or_insert_with(|| {
+        if !self.order.has_begun() {
             self.next_rtp_time = rtp_time;
-            sequence
-        });
-        if sequence < next || self.waiting.contains_key(&sequence) {
+        }
+        if !self.order.push(now, sequence, Packet { rtp_time, payload }) {
             self.stats.late_packets += 1;
             return;
         }
-        self.waiting.insert(
-            sequence,
-            Waiting {
-                rtp_time,
-                payload,
-                arrived: now,
-            },
-        );
         self.advance(now);
     }
 
     /// Starts over with a stream that has other sequence numbers and another clock. What waited
     /// of the old one is played first; the position goes on.
     pub fn restart(&mut self) {
-        while let Some((_, packet)) = self.waiting.pop_first() {
+        for packet in self.order.restart() {
             self.decode(&packet);
         }
-        self.next_sequence = None;
     }
 
     /// Does what is due: gives up on missing packets, makes up silence.
@@ -131,8 +114,8 @@ impl Listener {
 
     /// When [`Listener::handle_timeout`] is next due.
     pub fn deadline(&self) -> Option<Instant> {
-        if let Some((_, first)) = self.waiting.first_key_value() {
-            return Some(first.arrived + GAP_WAIT);
+        if let Some(deadline) = self.order.deadline() {
+            return Some(deadline);
         }
         let last = self.last_arrival?;
         let due = self
@@ -159,22 +142,11 @@ impl Listener {
     }
 
     fn advance(&mut self, now: Instant) {
-        while let Some(entry) = self.waiting.first_entry() {
-            let sequence = *entry.key();
-            let next = self.next_sequence.unwrap_or(sequence);
-            let arrived = entry.get().arrived;
-            let missing = sequence - next;
-            if missing > 0 && now < arrived + GAP_WAIT && self.waiting.len() < MAX_WAITING {
-                return;
-            }
-            let Some((_, packet)) = self.waiting.pop_first() else {
-                return;
-            };
+        while let Some((missing, packet)) = self.order.pop(now) {
             if missing > 0 && missing <= MAX_CONCEALED {
                 self.conceal(missing, &packet.payload);
             }
             self.decode(&packet);
-            self.next_sequence = Some(sequence + 1);
         }
     }
 
@@ -195,7 +167,7 @@ impl Listener {
         }
     }
 
-    fn decode(&mut self, packet: &Waiting) {
+    fn decode(&mut self, packet: &Packet) {
         // A jump of the clock without lost packets is silence that was not sent (DTX).
         let jump = packet.rtp_time.saturating_sub(self.next_rtp_time);
         let most = rtp_ticks(MAX_SILENCE);
@@ -233,7 +205,7 @@ impl Listener {
     }
 
     fn fill_silence(&mut self, now: Instant) {
-        let (Some(last), true) = (self.last_arrival, self.waiting.is_empty()) else {
+        let (Some(last), 0) = (self.last_arrival, self.order.len()) else {
             return;
         };
         if now < last + STALL {
@@ -266,13 +238,10 @@ fn samples(rate: u32, duration: Duration) -> usize {
     (u128::from(rate) * duration.as_millis() / 1000) as usize
 }
 
-fn rtp_ticks(duration: Duration) -> u64 {
-    (u128::from(RTP_RATE) * duration.as_millis() / 1000) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reorder::{GAP_WAIT, MAX_WAITING};
 
     const RATE: u32 = 16_000;
     const FRAME: Duration = Duration::from_millis(20);
@@ -409,7 +378,7 @@ mod tests {
             now += Duration::from_millis(state >> 61);
             listener.handle_timeout(now);
             drain(&mut listener);
-            assert!(listener.waiting.len() <= MAX_WAITING);
+            assert!(listener.order.len() <= MAX_WAITING);
         }
     }
 }

@@ -69,7 +69,7 @@ impl EventSender {
         let was_empty = queue.is_empty();
         for event in events {
             let room = match event {
-                Event::Audio { .. } => MAX_WITH_AUDIO,
+                Event::Audio { .. } | Event::Opus { .. } => MAX_WITH_AUDIO,
                 _ => MAX_EVENTS,
             };
             if queue.len() < room {

@@ -1,21 +1,20 @@
 //! What the agent says: PCM in, one Opus packet every 20 ms out, and an exact account of how much
 //! was sent. Takes `now`; no I/O.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::event::UtteranceId;
+use crate::packet::rtp_ticks;
+use crate::utterances::Utterances;
+pub use crate::utterances::{MAX_QUEUED, Progress, QueueFull};
 
 /// One packet per tick.
 pub const TICK: Duration = Duration::from_millis(20);
-/// RTP clock per tick (48 kHz, RFC 7587 §4.1).
-const TICK_RTP: u32 = 960;
 /// Silent packets after the last word, so that the receiver's concealment fades from silence.
-const HANGOVER_TICKS: u8 = 5;
+pub(crate) const HANGOVER_TICKS: u8 = 5;
 /// Ticks that are made up for after a stall. Beyond, the clock jumps: a burst helps nobody.
-const MAX_CATCH_UP: u32 = 3;
-/// Speech that may wait, per session. A backend that is further ahead has to hold back.
-pub const MAX_QUEUED: Duration = Duration::from_secs(300);
+pub(crate) const MAX_CATCH_UP: u32 = 3;
 /// A cut is faded over this many samples' share of a tick, so that it does not click.
 const FADE_FRACTION: usize = 4;
 /// Largest Opus packet that we make; at speech bit rates 20 ms take about 80 bytes.
@@ -38,52 +37,22 @@ pub struct Packet {
     /// First packet after a pause (RFC 3551 §4.1).
     pub marker: bool,
     /// Opus.
-    pub payload: Vec<u8>,
-}
-
-/// What became of an utterance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// Its first packet is about to leave.
-    Started(UtteranceId),
-    /// It is over.
-    Ended {
-        /// Which.
-        utterance: UtteranceId,
-        /// How much of it was sent.
-        played_ms: u64,
-        /// Flushed before its end.
-        interrupted: bool,
-    },
-}
-
-struct Utterance {
-    id: UtteranceId,
-    pcm: VecDeque<i16>,
-    complete: bool,
-    played: usize,
+    pub payload: Arc<[u8]>,
 }
 
 /// The outgoing queue, pacer and encoder of one session.
 pub struct Playout {
     encoder: opus::Encoder,
-    rate: u32,
     tick_samples: usize,
-    queue: VecDeque<Utterance>,
-    queued_samples: usize,
-    progress: VecDeque<Progress>,
+    utterances: Utterances<i16>,
     /// Cut short: the next tick fades out from here.
     tail: Vec<i16>,
     hangover: u8,
-    first_tick: Option<Instant>,
+    /// When the RTP clock was 0.
+    epoch: Option<Instant>,
     next_tick: Option<Instant>,
-    ticks: u32,
     resumed: bool,
 }
-
-/// More than [`MAX_QUEUED`] of speech waits; what was offered is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueFull;
 
 impl Playout {
     /// An empty playout for PCM16 mono at `rate` Hz (8, 12, 16, 24 or 48 kHz).
@@ -100,16 +69,12 @@ impl Playout {
         encoder.set_packet_loss_perc(5)?;
         Ok(Self {
             encoder,
-            rate,
             tick_samples: (rate / 50) as usize,
-            queue: VecDeque::new(),
-            queued_samples: 0,
-            progress: VecDeque::new(),
+            utterances: Utterances::new(rate),
             tail: Vec::new(),
             hangover: 0,
-            first_tick: None,
+            epoch: None,
             next_tick: None,
-            ticks: 0,
             resumed: true,
         })
     }
@@ -128,48 +93,22 @@ impl Playout {
         pcm: &[i16],
         complete: bool,
     ) -> Result<(), QueueFull> {
-        let limit = self.rate as usize * MAX_QUEUED.as_secs() as usize;
-        if self.queued_samples + pcm.len() > limit {
-            self.cut(id);
-            return Err(QueueFull);
-        }
-        self.queued_samples += pcm.len();
-        match self.queue.iter_mut().find(|utterance| utterance.id == id) {
-            Some(utterance) => {
-                utterance.pcm.extend(pcm);
-                utterance.complete |= complete;
-            }
-            None => {
-                let pcm = pcm.iter().copied().collect();
-                self.queue.push_back(Utterance {
-                    id,
-                    pcm,
-                    complete,
-                    played: 0,
-                });
-            }
-        }
-        if self.next_tick.is_none() {
-            self.start(now);
-        }
+        let samples = pcm.iter().copied();
+        self.utterances
+            .push(id, samples, pcm.len() as u64, complete)?;
+        // At once, wherever that is between the ticks before the silence.
+        self.next_tick.get_or_insert(now);
         Ok(())
     }
 
     /// Drops everything that has not been sent. [`Playout::poll_progress`] then tells, for each
     /// utterance, how many milliseconds were.
     pub fn flush(&mut self) {
-        for (nth, utterance) in std::mem::take(&mut self.queue).into_iter().enumerate() {
-            if nth == 0 && utterance.played > 0 {
-                let length = (self.tick_samples / FADE_FRACTION).min(utterance.pcm.len());
-                self.tail = utterance.pcm.iter().copied().take(length).collect();
-            }
-            self.progress.push_back(Progress::Ended {
-                utterance: utterance.id,
-                played_ms: self.milliseconds(utterance.played),
-                interrupted: true,
-            });
+        let cut = self.utterances.flush();
+        if !cut.is_empty() {
+            let length = self.tick_samples / FADE_FRACTION;
+            self.tail = cut.into_iter().take(length).collect();
         }
-        self.queued_samples = 0;
     }
 
     /// When [`Playout::tick`] is next due; `None` while there is nothing to say.
@@ -182,16 +121,17 @@ impl Playout {
     /// # Errors
     /// When libopus fails, which it does not for frames of the right size.
     pub fn tick(&mut self, now: Instant) -> Result<Option<Packet>, opus::Error> {
-        let Some(due) = self.next_tick.filter(|&due| due <= now) else {
+        let Some(mut due) = self.next_tick.filter(|&due| due <= now) else {
             return Ok(None);
         };
-        let behind = (now - due).as_millis() / TICK.as_millis();
-        if behind > u128::from(MAX_CATCH_UP) {
-            self.ticks += behind as u32;
+        let behind = ((now - due).as_millis() / TICK.as_millis()) as u32;
+        if behind > MAX_CATCH_UP {
+            due += TICK * behind;
         }
-        self.ticks += 1;
-        let rtp_time = (self.ticks - 1).wrapping_mul(TICK_RTP);
-        self.next_tick = self.first_tick.map(|first| first + TICK * self.ticks);
+        let epoch = *self.epoch.get_or_insert(due);
+        // The RTP clock is time, at 48 kHz (RFC 7587 §4.1).
+        let rtp_time = rtp_ticks(due - epoch) as u32;
+        self.next_tick = Some(due + TICK);
 
         let mut frame = Vec::with_capacity(self.tick_samples);
         self.fill(&mut frame);
@@ -212,33 +152,13 @@ impl Playout {
         Ok(Some(Packet {
             rtp_time,
             marker,
-            payload,
+            payload: payload.into(),
         }))
     }
 
     /// What became of the utterances, oldest first.
     pub fn poll_progress(&mut self) -> Option<Progress> {
-        self.progress.pop_front()
-    }
-
-    /// Lets utterance `id` end with what is queued of it, so that its account is settled.
-    fn cut(&mut self, id: UtteranceId) {
-        match self.queue.iter_mut().find(|utterance| utterance.id == id) {
-            Some(utterance) => utterance.complete = true,
-            None => self.progress.push_back(Progress::Ended {
-                utterance: id,
-                played_ms: 0,
-                interrupted: true,
-            }),
-        }
-    }
-
-    fn start(&mut self, now: Instant) {
-        let first = *self.first_tick.get_or_insert(now);
-        // Ticks stay on one grid for the whole session, so that the RTP clock is time.
-        let elapsed = (now - first).as_nanos().div_ceil(TICK.as_nanos()) as u32;
-        self.ticks = self.ticks.max(elapsed);
-        self.next_tick = Some(first + TICK * self.ticks);
+        self.utterances.poll_progress()
     }
 
     /// Takes one tick's worth of samples from the queue, across utterances.
@@ -249,35 +169,17 @@ impl Playout {
             frame.push(faded as i16);
         }
         while frame.len() < self.tick_samples {
-            let Some(utterance) = self.queue.front_mut() else {
+            let Some(pcm) = self.utterances.current() else {
                 return;
             };
-            if utterance.played == 0 && !utterance.pcm.is_empty() {
-                self.progress.push_back(Progress::Started(utterance.id));
-            }
-            let taken = utterance.pcm.len().min(self.tick_samples - frame.len());
-            frame.extend(utterance.pcm.drain(..taken));
-            utterance.played += taken;
-            self.queued_samples -= taken;
-            if !utterance.pcm.is_empty() {
+            let taken = pcm.len().min(self.tick_samples - frame.len());
+            frame.extend(pcm.drain(..taken));
+            self.utterances.played(taken as u64);
+            if !self.utterances.end_current() {
+                // The tick is full; or the backend is late, and gets silence until its next piece.
                 return;
             }
-            if !utterance.complete {
-                // The backend is late: silence until its next piece, and nothing overtakes it.
-                return;
-            }
-            let (id, played) = (utterance.id, utterance.played);
-            self.queue.pop_front();
-            self.progress.push_back(Progress::Ended {
-                utterance: id,
-                played_ms: self.milliseconds(played),
-                interrupted: false,
-            });
         }
-    }
-
-    fn milliseconds(&self, samples: usize) -> u64 {
-        samples as u64 * 1000 / u64::from(self.rate)
     }
 }
 
@@ -335,7 +237,7 @@ mod tests {
         assert_eq!(packets.len(), 5 + usize::from(HANGOVER_TICKS));
         for (n, (due, packet)) in packets.iter().enumerate() {
             assert_eq!(*due, start + TICK * n as u32);
-            assert_eq!(packet.rtp_time, n as u32 * TICK_RTP);
+            assert_eq!(packet.rtp_time, n as u32 * 960);
             assert_eq!(packet.marker, n == 0);
         }
         assert_eq!(progress, [Progress::Started(7), ended(7, 100, false)]);
@@ -391,6 +293,22 @@ mod tests {
                 ended(2, 20, false)
             ]
         );
+    }
+
+    #[test]
+    fn speech_after_a_silence_leaves_at_once_and_its_clock_is_time() {
+        let mut playout = playout();
+        let start = Instant::now();
+        playout.push(start, 1, &speech(20), true).unwrap();
+        run(&mut playout);
+        let later = start + Duration::from_millis(1007);
+        playout.push(later, 2, &speech(40), true).unwrap();
+        let (packets, _) = run(&mut playout);
+        let told: Vec<_> = packets[..2]
+            .iter()
+            .map(|(due, packet)| (*due - later, packet.rtp_time))
+            .collect();
+        assert_eq!(told, [(Duration::ZERO, 1007 * 48), (TICK, 1027 * 48)]);
     }
 
     #[test]

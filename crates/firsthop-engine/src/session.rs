@@ -20,12 +20,14 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionMap, RtpWrite, SeqNo, Ssrc};
 use str0m::{IceConnectionState, Input, Output, Rtc, RtcConfig, RtcError};
 
+use crate::answer;
 use crate::candidate;
 use crate::event::{CloseReason, Event, SessionId, UtteranceId};
-use crate::listen::Listener;
 use crate::offer::{self, OfferError};
+use crate::packet::OpusPacket;
 use crate::path::{PathKey, Paths, Route, Standing};
-use crate::playout::{Encoding, Packet, Playout, Progress, QueueFull};
+use crate::playout::{Packet, Progress, QueueFull};
+use crate::sound::{Hearing, Sound, Speaking};
 
 /// From the answer to the end of the DTLS handshake.
 const SETUP_DEADLINE: Duration = Duration::from_secs(15);
@@ -42,17 +44,6 @@ const MAX_UNACKNOWLEDGED: usize = 1 << 20;
 /// Outputs of one drain, far above what a mutation causes: beyond, the stack is going in circles.
 const MAX_OUTPUTS: usize = 10_000;
 
-/// How a session hears and speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AudioFormat {
-    /// Of PCM both ways, in Hz: 8000, 12000, 16000, 24000 or 48000.
-    pub rate: u32,
-    /// Length of the frames that the client's speech is handed over in.
-    pub frame: Duration,
-    /// How the agent's speech is encoded.
-    pub encoding: Encoding,
-}
-
 /// What a new session needs besides the offer.
 pub struct SessionConfig<'a> {
     /// Its name.
@@ -66,8 +57,8 @@ pub struct SessionConfig<'a> {
     pub advertised_tcp: &'a [SocketAddr],
     /// Shared by all sessions: making one costs milliseconds.
     pub certificate: DtlsCert,
-    /// PCM both ways.
-    pub audio: AudioFormat,
+    /// How its sound is handed over and taken.
+    pub sound: Sound,
 }
 
 /// Where a session puts what leaves it.
@@ -137,14 +128,12 @@ pub struct Session {
     state: State,
     rtc_deadline: Instant,
     paths: Paths,
-    audio: AudioFormat,
     voice: Option<Voice>,
     channel: Option<ChannelId>,
-    listener: Listener,
-    /// The stream that the listener is on: each has its own sequence numbers and clock.
+    hearing: Hearing,
+    /// The stream that is heard: each has its own sequence numbers and clock.
     heard: Option<Ssrc>,
-    /// Made when there is something to say: an encoder is the largest thing a session owns.
-    playout: Option<Playout>,
+    speaking: Speaking,
     /// Set when SRTP let a packet through: it came from the client, by whatever relay.
     authenticated: bool,
     counts: SessionCounts,
@@ -204,6 +193,7 @@ impl Session {
             .accept_offer(offer)
             .map_err(|error| refused(first_line(&error.to_string())))?
             .to_sdp_string();
+        let answer = answer::with_inactive_video(&checked, &answer);
         // An m-line that cannot be served is answered with port 0 (RFC 3264 §6).
         if answer.contains("\r\nm=audio 0 ") {
             return Err(refused("no Opus payload type on the m=audio line".to_owned()).into());
@@ -220,12 +210,11 @@ impl Session {
             },
             rtc_deadline: now,
             paths: Paths::new(now),
-            audio: config.audio,
             voice: None,
             channel: None,
-            listener: Listener::new(config.audio.rate, config.audio.frame).map_err(opus)?,
+            hearing: Hearing::new(config.sound).map_err(opus)?,
             heard: None,
-            playout: None,
+            speaking: Speaking::new(config.sound),
             authenticated: false,
             counts: SessionCounts::default(),
         };
@@ -271,9 +260,9 @@ impl Session {
             State::Connected { consent_lost } => consent_lost.map(|since| since + CONSENT_GRACE),
             State::Closed => None,
         };
-        let playout = self.playout.as_ref().filter(|_| self.is_connected());
-        let playout = playout.and_then(Playout::deadline);
-        [state, playout, self.listener.deadline()]
+        let speech = self.speaking.deadline();
+        let speech = speech.filter(|_| self.is_connected());
+        [state, speech, self.hearing.deadline()]
             .into_iter()
             .flatten()
             .fold(self.rtc_deadline, Instant::min)
@@ -316,13 +305,14 @@ impl Session {
         if self.is_closed() {
             return;
         }
-        self.listener.handle_timeout(now);
-        self.hand_over_audio(out);
+        self.hearing.handle_timeout(now);
+        self.hand_over_sound(out);
         self.speak(now, out);
     }
 
     /// Says `pcm` as (the next part of) `utterance`. What is said before the client is connected
-    /// waits for it; what is said to a session that closes is ignored.
+    /// waits for it; what is said to a session that closes is ignored. Of an utterance in a form
+    /// that is not the session's nothing is played, and so it is reported.
     ///
     /// # Errors
     /// [`QueueFull`] when too much already waits.
@@ -337,28 +327,37 @@ impl Session {
         if self.is_closing() {
             return Ok(());
         }
-        if self.playout.is_none() {
-            match Playout::new(self.audio.rate, self.audio.encoding) {
-                Ok(playout) => self.playout = Some(playout),
-                Err(_) => {
-                    self.close(now, CloseReason::InternalError, out);
-                    return Ok(());
-                }
-            }
-        }
-        let taken = match &mut self.playout {
-            Some(playout) => playout.push(now, utterance, pcm, complete),
-            None => Ok(()),
+        let Ok(taken) = self.speaking.play(now, utterance, pcm, complete) else {
+            self.close(now, CloseReason::InternalError, out);
+            return Ok(());
         };
+        self.speak(now, out);
+        taken
+    }
+
+    /// Says `packets`, as [`Session::play`] does PCM.
+    ///
+    /// # Errors
+    /// [`QueueFull`] when too much already waits.
+    pub fn play_opus(
+        &mut self,
+        now: Instant,
+        utterance: UtteranceId,
+        packets: Vec<OpusPacket>,
+        complete: bool,
+        out: &mut Outbox,
+    ) -> Result<(), QueueFull> {
+        if self.is_closing() {
+            return Ok(());
+        }
+        let taken = self.speaking.play_opus(now, utterance, packets, complete);
         self.speak(now, out);
         taken
     }
 
     /// Stops speaking at once; the events tell what was played of each utterance.
     pub fn flush(&mut self, now: Instant, out: &mut Outbox) {
-        if let Some(playout) = &mut self.playout {
-            playout.flush();
-        }
+        self.speaking.flush();
         self.speak(now, out);
     }
 
@@ -545,11 +544,13 @@ impl Session {
                 let opus = voice.is_some_and(|v| v.payload_type == packet.header.payload_type);
                 if opus && !packet.payload.is_empty() {
                     if self.heard.replace(packet.header.ssrc) != Some(packet.header.ssrc) {
-                        self.listener.restart();
+                        self.hearing.restart(now);
                     }
                     let (sequence, time) = (*packet.seq_no, packet.time.numer());
-                    self.listener.push(now, sequence, time, packet.payload);
-                    self.hand_over_audio(out);
+                    if !self.hearing.push(now, sequence, time, packet.payload) {
+                        self.counts.malformed += 1;
+                    }
+                    self.hand_over_sound(out);
                 }
             }
             // One channel per session: the first that opens.
@@ -592,23 +593,16 @@ impl Session {
         });
     }
 
-    fn hand_over_audio(&mut self, out: &mut Outbox) {
-        while let Some(frame) = self.listener.poll() {
-            let (session, position) = (self.id, frame.position);
-            out.events.push(Event::Audio {
-                session,
-                position,
-                pcm: frame.pcm,
-            });
+    fn hand_over_sound(&mut self, out: &mut Outbox) {
+        while let Some(event) = self.hearing.poll(self.id) {
+            out.events.push(event);
         }
     }
 
     /// Sends the packets that are due, and reports what became of the utterances.
     fn speak(&mut self, now: Instant, out: &mut Outbox) {
-        while self.is_connected()
-            && let Some(playout) = &mut self.playout
-        {
-            match playout.tick(now) {
+        while self.is_connected() {
+            match self.speaking.tick(now) {
                 Ok(Some(packet)) => {
                     if let Some(voice) = &mut self.voice {
                         let Packet {
@@ -637,7 +631,7 @@ impl Session {
     /// Tells what became of the utterances.
     fn report(&mut self, out: &mut Outbox) {
         let session = self.id;
-        while let Some(progress) = self.playout.as_mut().and_then(Playout::poll_progress) {
+        while let Some(progress) = self.speaking.poll_progress() {
             out.events.push(match progress {
                 Progress::Started(utterance) => Event::PlayoutStarted { session, utterance },
                 Progress::Ended {
@@ -662,11 +656,8 @@ impl Session {
     }
 
     fn silence(&mut self, out: &mut Outbox) {
-        if let Some(playout) = &mut self.playout {
-            playout.flush();
-        }
+        self.speaking.flush();
         self.report(out);
-        self.playout = None;
     }
 
     /// The last step: the relay forgets, the owner hears.

@@ -23,7 +23,9 @@ use firsthop_wire::stun::Binding;
 
 use crate::counters::{Counters, DropReason};
 use crate::event::{CloseReason, Event, SessionId, UtteranceId};
+use crate::packet::OpusPacket;
 use crate::path::{PathKey, RelayHop, Route, Standing};
+use crate::playout::QueueFull;
 use crate::session::{Outbox, Outgoing, Session};
 
 /// A session that wants time at once is woken after this, so that it cannot stop the others.
@@ -50,6 +52,17 @@ pub enum Command {
         utterance: UtteranceId,
         /// PCM16, mono, at the session's rate.
         pcm: Vec<i16>,
+        /// No more of this utterance follows.
+        complete: bool,
+    },
+    /// Says something that is encoded already.
+    PlayOpus {
+        /// In which session.
+        session: SessionId,
+        /// As part of which utterance.
+        utterance: UtteranceId,
+        /// What is said.
+        packets: Vec<OpusPacket>,
         /// No more of this utterance follows.
         complete: bool,
     },
@@ -163,12 +176,23 @@ impl Shard {
                 pcm,
                 complete,
             } => {
-                let counters = Arc::clone(&self.counters);
+                let mut taken = Ok(());
                 self.with(now, session, out, |session, outbox| {
-                    if session.play(at, utterance, &pcm, complete, outbox).is_err() {
-                        counters.drop_many(DropReason::PlayoutFull, 1);
-                    }
+                    taken = session.play(at, utterance, &pcm, complete, outbox);
                 });
+                self.count_full(taken);
+            }
+            Command::PlayOpus {
+                session,
+                utterance,
+                packets,
+                complete,
+            } => {
+                let mut taken = Ok(());
+                self.with(now, session, out, |session, outbox| {
+                    taken = session.play_opus(at, utterance, packets, complete, outbox);
+                });
+                self.count_full(taken);
             }
             Command::Flush(session) => {
                 self.with(now, session, out, |s, outbox| s.flush(at, outbox))
@@ -459,6 +483,12 @@ impl Shard {
             header: Some(header.seal(key)),
             contents: packet,
         });
+    }
+
+    fn count_full(&self, taken: Result<(), QueueFull>) {
+        if taken.is_err() {
+            self.count(DropReason::PlayoutFull);
+        }
     }
 
     fn count(&self, reason: DropReason) {

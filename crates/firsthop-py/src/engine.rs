@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firsthop_engine::playout::Encoding;
-use firsthop_engine::session::AudioFormat;
+use firsthop_engine::sound::{AudioFormat, Sound};
 use firsthop_engine::{DropReason, Engine, EngineConfig, Event, SessionId};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PySequence, PyTuple};
 
 use crate::convert::{hop_key_id, hop_secrets, parse, pcm_bytes, samples, token_keys};
 use crate::error::{engine_error, mailbox_full, os_error};
+use crate::packet::{PyOpusPacket, packets};
 
 /// What a shard reports; each variant is a class of its own for `match`.
 #[pyclass(frozen, name = "Event", module = "firsthop._native")]
@@ -31,6 +32,8 @@ pub(crate) enum PyEvent {
         position: u64,
         pcm: Py<PyBytes>,
     },
+    /// What the client said, as it came: `OpusPacket`s, in order.
+    Opus { session: u64, packets: Py<PyTuple> },
     /// The first packet of an utterance left.
     PlayoutStarted { session: u64, utterance: u64 },
     /// An utterance is over.
@@ -54,6 +57,7 @@ impl PyEvent {
             | Self::ChannelOpen { session, .. }
             | Self::Message { session, .. }
             | Self::Audio { session, .. }
+            | Self::Opus { session, .. }
             | Self::PlayoutStarted { session, .. }
             | Self::PlayoutEnded { session, .. }
             | Self::Closed { session, .. } => session,
@@ -62,8 +66,8 @@ impl PyEvent {
 }
 
 impl PyEvent {
-    fn new(py: Python<'_>, event: Event) -> Self {
-        match event {
+    fn new(py: Python<'_>, event: Event) -> PyResult<Self> {
+        Ok(match event {
             Event::Connected { session } => Self::Connected { session: session.0 },
             Event::ChannelOpen { session, label } => Self::ChannelOpen {
                 session: session.0,
@@ -85,6 +89,14 @@ impl PyEvent {
                     pcm,
                 }
             }
+            Event::Opus { session, packets } => {
+                let packets = packets.into_iter().map(PyOpusPacket::from);
+                let packets = packets.collect::<Vec<_>>();
+                Self::Opus {
+                    session: session.0,
+                    packets: PyTuple::new(py, packets)?.unbind(),
+                }
+            }
             Event::PlayoutStarted { session, utterance } => Self::PlayoutStarted {
                 session: session.0,
                 utterance,
@@ -104,7 +116,7 @@ impl PyEvent {
                 session: session.0,
                 reason: reason.as_str().to_owned(),
             },
-        }
+        })
     }
 }
 
@@ -121,6 +133,14 @@ impl PyEngine {
         engine
             .clone()
             .ok_or_else(|| PyRuntimeError::new_err("the engine is stopped"))
+    }
+
+    fn accept_sound(&self, py: Python<'_>, offer: &str, sound: Sound) -> PyResult<(u64, String)> {
+        let engine = self.running()?;
+        let (session, answer) = py
+            .detach(|| engine.accept(offer, sound))
+            .map_err(engine_error)?;
+        Ok((session.0, answer))
     }
 }
 
@@ -189,19 +209,22 @@ impl PyEngine {
         bitrate: i32,
         complexity: i32,
     ) -> PyResult<(u64, String)> {
-        let audio = AudioFormat {
+        let sound = Sound::Pcm(AudioFormat {
             rate: sample_rate,
             frame: Duration::from_millis(frame_ms),
             encoding: Encoding {
                 bitrate,
                 complexity,
             },
-        };
-        let engine = self.running()?;
-        let (session, answer) = py
-            .detach(|| engine.accept(offer, audio))
-            .map_err(engine_error)?;
-        Ok((session.0, answer))
+        });
+        self.accept_sound(py, offer, sound)
+    }
+
+    /// Accepts an offer, for a session whose sound stays Opus: (session, answer).
+    #[pyo3(signature = (offer, *, frame_ms))]
+    fn accept_opus(&self, py: Python<'_>, offer: &str, frame_ms: u64) -> PyResult<(u64, String)> {
+        let batch = Duration::from_millis(frame_ms);
+        self.accept_sound(py, offer, Sound::Opus { batch })
     }
 
     /// Says PCM16LE mono as the next part of an utterance.
@@ -211,6 +234,22 @@ impl PyEngine {
         let engine = self.running()?;
         engine
             .play(SessionId(session), utterance, pcm, complete)
+            .map_err(mailbox_full)
+    }
+
+    /// Says `OpusPacket`s as the next part of an utterance.
+    #[pyo3(signature = (session, utterance, packets, *, complete))]
+    fn play_opus(
+        &self,
+        session: u64,
+        utterance: u64,
+        packets: &Bound<'_, PySequence>,
+        complete: bool,
+    ) -> PyResult<()> {
+        let packets = self::packets(packets)?;
+        let engine = self.running()?;
+        engine
+            .play_opus(SessionId(session), utterance, packets, complete)
             .map_err(mailbox_full)
     }
 
@@ -238,10 +277,10 @@ impl PyEngine {
     /// All events that wait, oldest first.
     fn take_events(&self, py: Python<'_>) -> PyResult<Vec<PyEvent>> {
         let events = self.running()?.take_events();
-        Ok(events
+        events
             .into_iter()
             .map(|event| PyEvent::new(py, event))
-            .collect())
+            .collect()
     }
 
     /// A descriptor that is readable when events wait.

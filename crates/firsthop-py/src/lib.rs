@@ -3,6 +3,7 @@
 mod convert;
 mod engine;
 mod error;
+mod packet;
 mod relay;
 mod wire;
 
@@ -11,6 +12,8 @@ mod wire;
 mod _native {
     #[pymodule_export]
     use crate::engine::{PyEngine, PyEvent};
+    #[pymodule_export]
+    use crate::packet::PyOpusPacket;
     #[pymodule_export]
     use crate::relay::{PyNotice, PyRelay};
     #[pymodule_export]

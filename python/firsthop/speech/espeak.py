@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import shutil
 import wave
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache
 
 import numpy as np
@@ -14,6 +17,8 @@ import soxr
 from firsthop.errors import BackendError
 
 _PROGRAM = "espeak-ng"
+#: What is read at once, in bytes.
+_PIECE = 16 * 1024
 
 
 def check() -> None:
@@ -50,7 +55,13 @@ class Voice:
             self._made[key] = await self._make(text, sample_rate)
         return self._made[key]
 
-    async def _make(self, text: str, sample_rate: int) -> bytes:
+    @asynccontextmanager
+    async def speaking(self, text: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Say `text`: the block yields a WAV file as it is made. Leaving it ends the process.
+
+        Raises:
+            BackendError: espeak-ng failed, or is not there; while entering, or at the end.
+        """
         check()
         process = await asyncio.create_subprocess_exec(
             _PROGRAM,
@@ -62,15 +73,32 @@ class Voice:
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            sound, complaint = await process.communicate(text.encode())
+            yield _output(process, text.encode())
         finally:
             if process.returncode is None:
                 # Whoever wanted to hear it has gone.
-                process.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
                 await process.wait()
-        if process.returncode != 0:
-            raise BackendError(f"{_PROGRAM}: {complaint.decode(errors='replace').strip()}")
+
+    async def _make(self, text: str, sample_rate: int) -> bytes:
+        async with self.speaking(text) as pieces:
+            sound = b"".join([piece async for piece in pieces])
         return _resample(sound, sample_rate)
+
+
+async def _output(process: asyncio.subprocess.Process, text: bytes) -> AsyncIterator[bytes]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(text)
+        process.stdin.close()
+    while piece := await process.stdout.read(_PIECE):
+        yield piece
+    complaint = await process.stderr.read(_PIECE)
+    if await process.wait() != 0:
+        raise BackendError(f"{_PROGRAM}: {complaint.decode(errors='replace').strip()}")
 
 
 def _resample(sound: bytes, sample_rate: int) -> bytes:

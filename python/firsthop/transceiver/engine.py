@@ -15,7 +15,7 @@ import structlog
 from firsthop._native import Engine, Event
 from firsthop.config import Settings, TransceiverSettings
 from firsthop.errors import OverloadedError
-from firsthop.transceiver.line import EngineLine
+from firsthop.transceiver.line import EngineLine, OpusLine
 
 log = structlog.get_logger()
 
@@ -75,18 +75,21 @@ class EngineLoop:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._engine.fileno(), self._dispatch)
 
-    def answer(self, offer: str, handler: Handler, sample_rate: int) -> tuple[EngineLine, str]:
+    def answer(
+        self, offer: str, handler: Handler, sample_rate: int | None
+    ) -> tuple[EngineLine, str]:
         """Accept an SDP offer; return the session as the line of a call, and the SDP answer."""
         session, answer = self.accept(offer, handler, sample_rate)
-        return EngineLine(self.engine, session), answer
+        kind = OpusLine if sample_rate is None else EngineLine
+        return kind(self.engine, session), answer
 
-    def accept(self, offer: str, handler: Handler, sample_rate: int) -> tuple[int, str]:
+    def accept(self, offer: str, handler: Handler, sample_rate: int | None) -> tuple[int, str]:
         """Accept an SDP offer; `handler` gets the session's events, `Event.Closed` last.
 
         Args:
             offer: The SDP.
             handler: Called on the running loop.
-            sample_rate: Of the session's PCM, in Hz.
+            sample_rate: Of the session's PCM, in Hz; None: its sound stays Opus.
 
         Returns:
             The session's number and the SDP answer.
@@ -96,13 +99,16 @@ class EngineLoop:
             OverloadedError: There is no room.
         """
         audio = self._settings.audio
-        session, answer = self.engine.accept(
-            offer,
-            sample_rate=sample_rate,
-            frame_ms=audio.frame_ms,
-            bitrate=audio.bitrate,
-            complexity=audio.complexity,
-        )
+        if sample_rate is None:
+            session, answer = self.engine.accept_opus(offer, frame_ms=audio.frame_ms)
+        else:
+            session, answer = self.engine.accept(
+                offer,
+                sample_rate=sample_rate,
+                frame_ms=audio.frame_ms,
+                bitrate=audio.bitrate,
+                complexity=audio.complexity,
+            )
         # Events are dispatched by this same loop, so none can have been missed.
         self._handlers[session] = handler
         return session, answer

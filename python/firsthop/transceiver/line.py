@@ -1,12 +1,15 @@
-"""A WebRTC session of the engine as the line of a call."""
+"""A WebRTC session of the engine as the line of a call, for either form of sound."""
 
 from __future__ import annotations
 
 from firsthop._native import Engine
+from firsthop.call import Sound
+from firsthop.calls.line import pcm_of
+from firsthop.errors import BackendError
 
 
 class EngineLine:
-    """A WebRTC session of the engine."""
+    """A WebRTC session whose sound is PCM."""
 
     paced = True
 
@@ -14,9 +17,9 @@ class EngineLine:
         self._engine = engine
         self._session = session
 
-    def play(self, utterance: int, pcm: bytes, *, complete: bool) -> None:
+    def play(self, utterance: int, sound: Sound, *, complete: bool) -> None:
         """Queue sound; it leaves in real time."""
-        self._engine.play(self._session, utterance, pcm, complete=complete)
+        self._engine.play(self._session, utterance, pcm_of(sound), complete=complete)
 
     def flush(self) -> None:
         """Stop speaking."""
@@ -29,3 +32,17 @@ class EngineLine:
     def close(self) -> None:
         """Hang up."""
         self._engine.close(self._session)
+
+
+class OpusLine(EngineLine):
+    """A WebRTC session whose sound stays Opus."""
+
+    def play(self, utterance: int, sound: Sound, *, complete: bool) -> None:
+        """Queue packets; each leaves when the one before it has been heard."""
+        if not isinstance(sound, bytes):
+            packets = sound
+        elif sound:
+            raise BackendError("the sound of this call is Opus; say it with forward()")
+        else:
+            packets = ()
+        self._engine.play_opus(self._session, utterance, packets, complete=complete)

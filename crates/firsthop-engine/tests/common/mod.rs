@@ -12,8 +12,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use firsthop_engine::playout::Encoding;
-use firsthop_engine::session::{AudioFormat, Session, SessionConfig};
+use firsthop_engine::session::{Session, SessionConfig};
 use firsthop_engine::shard::{Command, Now, Output, RelayLink, Shard};
+use firsthop_engine::sound::{AudioFormat, Sound};
 use firsthop_engine::{CloseReason, Counters, DropReason, Event, SessionId};
 use firsthop_relay::DropReason as RelayDrop;
 use firsthop_relay::forwarder::{self, Verdict};
@@ -114,6 +115,15 @@ pub(crate) const CLEAN: Link = Link {
     loss_percent: 0,
 };
 
+const PCM: Sound = Sound::Pcm(AudioFormat {
+    rate: RATE,
+    frame: FRAME,
+    encoding: Encoding {
+        bitrate: 32_000,
+        complexity: 2,
+    },
+});
+
 /// A packet for the client: RTP as str0m hands it over, and when.
 pub(crate) struct Heard {
     pub(crate) at: Instant,
@@ -188,6 +198,8 @@ pub(crate) struct World {
     /// Packets for clients that each relay has passed on.
     pub(crate) passed_down: [u64; 2],
     pub(crate) link: Link,
+    /// The form that the sound of new sessions has.
+    pub(crate) sound: Sound,
     pub(crate) dice: Dice,
     pub(crate) clients: Vec<Client>,
     pub(crate) events: Vec<(Instant, Event)>,
@@ -234,6 +246,7 @@ impl World {
             flow_cache: false,
             passed_down: [0; 2],
             link: CLEAN,
+            sound: PCM,
             dice: Dice::new(1),
             clients: Vec::new(),
             events: Vec::new(),
@@ -333,14 +346,7 @@ impl World {
             advertised: &[public_address()],
             advertised_tcp: &public_tcp_addresses(),
             certificate: CERTIFICATE.clone(),
-            audio: AudioFormat {
-                rate: RATE,
-                frame: FRAME,
-                encoding: Encoding {
-                    bitrate: 32_000,
-                    complexity: 2,
-                },
-            },
+            sound: self.sound,
         };
         let (session, answer) = Session::accept(self.now, offer, config).unwrap();
         self.counters
@@ -446,12 +452,13 @@ impl World {
         span - heard.len() as u64
     }
 
-    /// What the shard said of `client`'s session, without audio.
+    /// What the shard said of `client`'s session, without its sound.
     pub(crate) fn said(&self, client: usize) -> Vec<&Event> {
         let session = self.clients[client].session;
         let events = self.events.iter().map(|(_, event)| event);
         events
-            .filter(|event| session_of(event) == session && !matches!(event, Event::Audio { .. }))
+            .filter(|event| session_of(event) == session)
+            .filter(|event| !matches!(event, Event::Audio { .. } | Event::Opus { .. }))
             .collect()
     }
 
@@ -799,6 +806,7 @@ pub(crate) fn session_of(event: &Event) -> SessionId {
         | Event::ChannelOpen { session, .. }
         | Event::Message { session, .. }
         | Event::Audio { session, .. }
+        | Event::Opus { session, .. }
         | Event::PlayoutStarted { session, .. }
         | Event::PlayoutEnded { session, .. }
         | Event::Closed { session, .. } => session,

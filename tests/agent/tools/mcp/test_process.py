@@ -71,7 +71,7 @@ async def test_tools_of_a_real_server_are_told_called_and_refreshed(
 async def test_a_call_that_is_cancelled_or_too_slow_is_cancelled_at_the_server(
     here: Path,
 ) -> None:
-    async with shop(command=[sys.executable, SERVER], tool_seconds=1) as one:
+    async with shop(command=[sys.executable, SERVER], tool_seconds=0.5) as one:
         run = asyncio.create_task(one.run("hang"))
         await until((here / "hangs").exists)
         run.cancel()
@@ -79,7 +79,7 @@ async def test_a_call_that_is_cancelled_or_too_slow_is_cancelled_at_the_server(
             await run
         await until((here / "cancelled").exists)
         (here / "cancelled").unlink()
-        assert "more than 1 seconds" in await one.failure("hang")
+        assert "more than 0.5 seconds" in await one.failure("hang")
         await until((here / "cancelled").exists)
         assert '"value": 3' in await one.run("add", '{"a": 1, "b": 2}')
 
@@ -96,9 +96,8 @@ async def test_a_server_that_dies_fails_its_calls_at_once_and_comes_back(here: P
         assert await one.run("calculate", '{"expression": "1 + 1"}') == "2"
 
         await one.back(2)
-        assert "went away" in await one.failure("flood")
-        await one.back(3)
-        assert one.problems() == ["it ended", "it wrote a message of more than 4194304 bytes"]
+        assert '"value": 3' in await one.run("add", '{"a": 1, "b": 2}')
+        assert one.problems() == ["it ended"]
 
 
 #: A server without the `mcp` package, which starts at once: answers as it is told to.
@@ -158,6 +157,19 @@ async def test_lines_that_are_no_messages_are_passed_over(here: Path) -> None:
         assert one.names() == ["x"]
         assert await one.failure("x") == "the answer of shop makes no sense"
         assert await one.failure("x") == "the answer of shop makes no sense"
+
+
+async def test_a_server_that_answers_too_much_is_started_again(here: Path) -> None:
+    body = """
+    elif method == "tools/list":
+        answer(request, result={"tools": [{"name": "x", "inputSchema": {"type": "object"}}]})
+    elif method == "tools/call":
+        answer(request, result={"content": [{"type": "text", "text": "x" * 5_000_000}]})
+"""
+    async with shop(command=raw(body, here)) as one:
+        assert "went away" in await one.failure("x")
+        await one.back(2)
+        assert one.problems() == ["it wrote a message of more than 4194304 bytes"]
 
 
 BABBLE = f"""

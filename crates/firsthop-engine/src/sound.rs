@@ -1,0 +1,221 @@
+//! The two forms in which a session's sound is handed over and taken: PCM, through Opus, or Opus
+//! packets, past it. A session has one form, both ways.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::collect::Collector;
+use crate::event::{Event, SessionId, UtteranceId};
+use crate::listen::Listener;
+use crate::pace::Pacer;
+use crate::packet::OpusPacket;
+use crate::playout::{Encoding, Packet, Playout, Progress, QueueFull};
+
+/// PCM16, mono, and how it is made and taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AudioFormat {
+    /// Of PCM both ways, in Hz: 8000, 12000, 16000, 24000 or 48000.
+    pub rate: u32,
+    /// Length of the frames that the client's speech is handed over in.
+    pub frame: Duration,
+    /// How the agent's speech is encoded.
+    pub encoding: Encoding,
+}
+
+/// The form of a session's sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sound {
+    /// PCM: the session decodes and encodes.
+    Pcm(AudioFormat),
+    /// Opus packets as they are: a session costs no codec.
+    Opus {
+        /// Sound in a batch of packets, at least; and how long a packet may wait for others.
+        batch: Duration,
+    },
+}
+
+/// How the client is heard.
+pub(crate) enum Hearing {
+    Pcm(Box<Listener>),
+    Opus(Collector),
+}
+
+impl Hearing {
+    /// # Errors
+    /// When libopus refuses a value or is out of memory.
+    pub(crate) fn new(sound: Sound) -> Result<Self, opus::Error> {
+        Ok(match sound {
+            Sound::Pcm(format) => Self::Pcm(Box::new(Listener::new(format.rate, format.frame)?)),
+            Sound::Opus { batch } => Self::Opus(Collector::new(batch)),
+        })
+    }
+
+    /// Takes one RTP packet: extended sequence number, extended RTP time, payload. False: it is
+    /// known not to be Opus.
+    pub(crate) fn push(
+        &mut self,
+        now: Instant,
+        sequence: u64,
+        rtp_time: u64,
+        payload: Arc<[u8]>,
+    ) -> bool {
+        match self {
+            Self::Pcm(listener) => {
+                listener.push(now, sequence, rtp_time, payload);
+                true
+            }
+            Self::Opus(collector) => collector.push(now, sequence, rtp_time, payload),
+        }
+    }
+
+    /// Starts over with another stream.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        match self {
+            Self::Pcm(listener) => listener.restart(),
+            Self::Opus(collector) => collector.restart(now),
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        match self {
+            Self::Pcm(listener) => listener.handle_timeout(now),
+            Self::Opus(collector) => collector.handle_timeout(now),
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Pcm(listener) => listener.deadline(),
+            Self::Opus(collector) => collector.deadline(),
+        }
+    }
+
+    /// What was heard next, if there is anything whole.
+    pub(crate) fn poll(&mut self, session: SessionId) -> Option<Event> {
+        Some(match self {
+            Self::Pcm(listener) => {
+                let frame = listener.poll()?;
+                let (position, pcm) = (frame.position, frame.pcm);
+                Event::Audio {
+                    session,
+                    position,
+                    pcm,
+                }
+            }
+            Self::Opus(collector) => {
+                let packets = collector.poll()?;
+                Event::Opus { session, packets }
+            }
+        })
+    }
+}
+
+/// How the agent speaks.
+pub(crate) struct Speaking {
+    form: Form,
+    /// Of utterances in a form that is not the session's.
+    refused: VecDeque<Progress>,
+}
+
+enum Form {
+    Pcm {
+        format: AudioFormat,
+        /// Made when there is something to say: an encoder is the largest thing a session owns.
+        playout: Option<Box<Playout>>,
+    },
+    Opus(Pacer),
+}
+
+impl Speaking {
+    pub(crate) fn new(sound: Sound) -> Self {
+        let form = match sound {
+            Sound::Pcm(format) => Form::Pcm {
+                format,
+                playout: None,
+            },
+            Sound::Opus { .. } => Form::Opus(Pacer::default()),
+        };
+        Self {
+            form,
+            refused: VecDeque::new(),
+        }
+    }
+
+    /// # Errors
+    /// When libopus refuses a value or is out of memory.
+    pub(crate) fn play(
+        &mut self,
+        now: Instant,
+        utterance: UtteranceId,
+        pcm: &[i16],
+        complete: bool,
+    ) -> Result<Result<(), QueueFull>, opus::Error> {
+        let Form::Pcm { format, playout } = &mut self.form else {
+            return Ok(self.refuse(utterance));
+        };
+        let playout = match playout {
+            Some(playout) => playout,
+            None => playout.insert(Box::new(Playout::new(format.rate, format.encoding)?)),
+        };
+        Ok(playout.push(now, utterance, pcm, complete))
+    }
+
+    pub(crate) fn play_opus(
+        &mut self,
+        now: Instant,
+        utterance: UtteranceId,
+        packets: Vec<OpusPacket>,
+        complete: bool,
+    ) -> Result<(), QueueFull> {
+        match &mut self.form {
+            Form::Opus(pacer) => pacer.push(now, utterance, packets, complete),
+            Form::Pcm { .. } => self.refuse(utterance),
+        }
+    }
+
+    pub(crate) fn flush(&mut self) {
+        match &mut self.form {
+            Form::Pcm { playout, .. } => playout.iter_mut().for_each(|playout| playout.flush()),
+            Form::Opus(pacer) => pacer.flush(),
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match &self.form {
+            Form::Pcm { playout, .. } => playout.as_ref()?.deadline(),
+            Form::Opus(pacer) => pacer.deadline(),
+        }
+    }
+
+    /// The packet that is due at `now`, if one is. Call until `None`.
+    ///
+    /// # Errors
+    /// When libopus fails.
+    pub(crate) fn tick(&mut self, now: Instant) -> Result<Option<Packet>, opus::Error> {
+        match &mut self.form {
+            Form::Pcm { playout, .. } => match playout {
+                Some(playout) => playout.tick(now),
+                None => Ok(None),
+            },
+            Form::Opus(pacer) => Ok(pacer.tick(now)),
+        }
+    }
+
+    pub(crate) fn poll_progress(&mut self) -> Option<Progress> {
+        self.refused.pop_front().or_else(|| match &mut self.form {
+            Form::Pcm { playout, .. } => playout.as_mut()?.poll_progress(),
+            Form::Opus(pacer) => pacer.poll_progress(),
+        })
+    }
+
+    /// Settles an utterance of which nothing can be played.
+    fn refuse(&mut self, utterance: UtteranceId) -> Result<(), QueueFull> {
+        self.refused.push_back(Progress::Ended {
+            utterance,
+            played_ms: 0,
+            interrupted: true,
+        });
+        Ok(())
+    }
+}
