@@ -246,5 +246,5 @@ def test_a_transceiver_address_that_is_taken_is_one_line(
 
 
 def test_a_missing_voice_is_one_line(firsthop_command: Shell, tmp_path: Path) -> None:
-    line = refused(firsthop_command("transceiver", FIRSTHOP_KEYS__0=KEY, PATH=str(tmp_path)))
+    line = refused(firsthop_command("agent", PATH=str(tmp_path)))
     assert "apt-get install espeak-ng" in line

@@ -280,4 +280,6 @@ class Edge:
         shards = range(self.first_shard_port, self.first_shard_port + 8)
         upstream = range(self.upstream_port, self.upstream_port + _WORKERS)
         http = {process.http_port for process in self.processes}
+        agents = [process.settings.get("agent.listen", ":0") for process in self.processes]
+        http |= {int(str(agent).rpartition(":")[2]) for agent in agents}
         return {self.relay_port, *upstream, *shards, *http}

@@ -35,7 +35,7 @@ async def test_the_agent_greets_then_plays_back_what_was_said(edge: Edge, tmp_pa
         first, last = sound.audible(greeting)
         assert last - first > 5 * RATE
         log = await page.page.inner_text("#log")
-        assert "You are talking to the local agent" in log
+        assert "I am a parrot" in log
 
         await page.event("output_audio_buffer.stopped", number=2)
         reply = await page.heard(greeted["receivedMs"])

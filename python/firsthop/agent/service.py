@@ -55,10 +55,11 @@ class AgentService:
 
     async def stop(self) -> None:
         """Hang up, and let go of everything."""
-        self._ready = False
         await self.calls.close()
         await self._agent.close()
-        log.info("agent.stopped")
+        if self._ready:
+            log.info("agent.stopped")
+        self._ready = False
 
     def problem(self) -> str | None:
         """Why the service is not ready for new calls, or None."""

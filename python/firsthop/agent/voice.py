@@ -88,12 +88,15 @@ class VoiceAgent(Backend):
 
     async def prepare(self) -> None:
         """Let the stages and the tools get ready, all at the same time."""
-        await asyncio.gather(
-            self.transcriber.prepare(),
-            self.model.prepare(),
-            self.synthesiser.prepare(),
-            self.toolbox.prepare(),
-        )
+        parts = (self.transcriber, self.model, self.synthesiser, self.toolbox)
+        work = [asyncio.create_task(part.prepare()) for part in parts]
+        try:
+            await asyncio.gather(*work)
+        finally:
+            # Where one cannot, the others are not needed.
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
         self.apologies.prepare()
 
     async def close(self) -> None:

@@ -29,9 +29,9 @@ def check() -> None:
     """
     if shutil.which(_PROGRAM) is None:
         raise BackendError(
-            "the local agent speaks with espeak-ng, which is not installed: "
+            "the offline voice is espeak-ng, which is not installed: "
             "`apt-get install espeak-ng` (or `brew install espeak-ng`), "
-            "or choose another backend, as with FIRSTHOP_BACKEND=echo"
+            "or set agent.speech.url to a server that speaks"
         )
 
 

@@ -1,270 +1,236 @@
-"""Speech to text without keys: pocketsphinx, in processes of its own.
-
-A turn has a worker to itself while it is heard, and the worker follows as it is spoken: the text is
-there soon after its end. There are as many workers as there may be turns at the same time; turns
-beyond that wait for one, and are heard as a whole then.
-"""
+"""Hears without keys: pocketsphinx, in processes of its own, while the caller still speaks."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import sys
 from collections import deque
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import soxr
-import structlog
 
-from firsthop.agent.offline.worker import HEAD, MAX_FRAME
-from firsthop.agent.offline.worker import RATE as WORKER_RATE
+from firsthop.agent.offline import worker
+from firsthop.agent.offline.process import RecogniserProcess
 from firsthop.agent.stages import RATE, Hearing, StageError, Transcriber
 from firsthop.errors import BackendError
 
-log = structlog.get_logger()
-
-#: Turns that wait for a worker.
-_MAX_WAITING: Final = 32
-#: How long a worker may take to load its models, and to finish a turn.
-_START_SECONDS: Final = 60.0
-_FINISH_SECONDS: Final = 20.0
-#: Sound that may wait for a worker's pipe, in bytes; one that is so far behind is given up.
-_MAX_BEHIND: Final = 4 * 1024 * 1024
+#: Turns that may wait until another is over.
+_MAX_WAITING: Final = 16
+#: What is heard of a turn, in bytes: a minute.
+_MAX_TURN: Final = 2 * RATE * 60
+#: How long a transcript may take after the turn's end, in seconds.
+_PATIENCE_SECONDS: Final = 30
 
 
 class PocketsphinxTranscriber(Transcriber):
-    """Hears English, and best what callers of the offline agent say.
+    """Recognises English: what the offline model understands well, other speech with many errors.
 
     Args:
-        workers: Processes at most; each takes a core while someone speaks, and 150 MB.
+        processes: How many there may be, each for one turn at a time; None: one per core. The first
+            is started by `prepare`, others when they are needed. Each takes about 140 MB.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
-        self._room = workers or os.cpu_count() or 1
-        self._idle: list[_Worker] = []
-        self._busy: set[_Worker] = set()
-        self._waiting: deque[asyncio.Future[_Worker]] = deque()
+    def __init__(self, processes: int | None = None) -> None:
+        self._most = processes or os.cpu_count() or 1
+        self._all: set[RecogniserProcess] = set()
+        self._idle: list[RecogniserProcess] = []
+        self._waiting: deque[asyncio.Future[RecogniserProcess]] = deque()
+        self._starting: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def prepare(self) -> None:
-        """Start one worker."""
-        try:
-            self._idle.append(await _Worker.start())
-        except StageError as error:
-            raise BackendError(f"pocketsphinx does not start: {error}") from None
-
-    async def close(self) -> None:
-        """End all workers."""
-        for waiting in self._waiting:
-            waiting.cancel()
-        await asyncio.gather(*(worker.stop() for worker in (*self._idle, *self._busy)))
-        self._idle.clear()
-        self._busy.clear()
-
-    def listen(self, *, language: str | None = None, prompt: str | None = None) -> Hearing:
-        """Begin to hear a turn. Which words are likely is settled, and the language English."""
-        return _Turn(self)
-
-    def take_idle(self) -> _Worker | None:
-        """Take a worker that has nothing to do, if there is one."""
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.alive:
-                self._busy.add(worker)
-                return worker
-        return None
-
-    async def take(self) -> _Worker:
-        """Take a worker: an idle one, a new one, or the next that is free.
+        """Start a process.
 
         Raises:
-            StageError: There is none, and will be none.
+            BackendError: It does not work.
         """
-        if (worker := self.take_idle()) is not None:
-            return worker
-        if len(self._busy) < self._room:
-            self._room -= 1
-            try:
-                worker = await _Worker.start()
-            finally:
-                self._room += 1
-            self._busy.add(worker)
-            return worker
-        if len(self._waiting) >= _MAX_WAITING:
-            raise StageError("transcription_busy", "too many people speak at the same time")
-        waiting: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        try:
-            return await waiting
-        except asyncio.CancelledError:
-            if waiting.done() and not waiting.cancelled():
-                self.give_back(waiting.result())
-            raise
-        finally:
-            with contextlib.suppress(ValueError):
-                self._waiting.remove(waiting)
-
-    def give_back(self, worker: _Worker) -> None:
-        """Let the next one have a worker; one that is gone, is gone."""
-        if worker not in self._busy:
+        if self._all:
             return
-        while self._waiting and worker.alive:
-            waiting = self._waiting.popleft()
-            if not waiting.done():
-                return waiting.set_result(worker)
-        self._busy.discard(worker)
-        if worker.alive:
-            self._idle.append(worker)
+        try:
+            process = await RecogniserProcess.start()
+        except StageError as error:
+            raise BackendError(
+                f"{error}: reinstall firsthop, which brings pocketsphinx, or set "
+                "agent.transcription.url"
+            ) from None
+        self._all.add(process)
+        self._offer(process)
+
+    async def close(self) -> None:
+        """End all processes."""
+        for future in self._waiting:
+            future.cancel()
+        self._waiting.clear()
+        for task in self._starting:
+            task.cancel()
+        for process in list(self._all):
+            self._end(process)
+        await asyncio.gather(*self._starting, *self._ending, return_exceptions=True)
+
+    def listen(self, *, language: str | None = None, prompt: str | None = None) -> Hearing:
+        """Begin to hear a turn. What is likely to be said is known already."""
+        return _Turn(self, language)
+
+    def take(self) -> asyncio.Future[RecogniserProcess] | None:
+        """Ask for a process. Whoever gets it owes it to `give_back` or `discard`.
+
+        Returns:
+            None if too many wait.
+        """
+        waiting = sum(not future.done() for future in self._waiting)
+        if waiting >= _MAX_WAITING:
+            return None
+        future: asyncio.Future[RecogniserProcess] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._serve()
+        return future
+
+    def give_back(self, process: RecogniserProcess) -> None:
+        """Take a process back that has finished, or forgotten, its turn."""
+        if process.alive and process in self._all:
+            self._offer(process)
+        else:
+            self.discard(process)
+
+    def discard(self, process: RecogniserProcess) -> None:
+        """End a process that is busy with what nobody wants any more, or that does not work."""
+        self._end(process)
+        self._serve()
+
+    def _offer(self, process: RecogniserProcess) -> None:
+        self._idle.append(process)
+        self._serve()
+
+    def _serve(self) -> None:
+        """Give those who wait what is idle, and start what is missing."""
+        self._waiting = deque(future for future in self._waiting if not future.done())
+        while self._waiting and self._idle:
+            process = self._idle.pop()
+            if process.alive:
+                self._waiting.popleft().set_result(process)
+            else:
+                self._end(process)
+        room = self._most - len(self._all) - len(self._starting)
+        for _ in range(min(room, len(self._waiting) - len(self._starting))):
+            task = asyncio.create_task(self._start(), name="speech recogniser")
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
+
+    async def _start(self) -> None:
+        try:
+            process = await RecogniserProcess.start()
+        except StageError as error:
+            # Not tried again for the same turn: what does not start now hardly does the next time.
+            for future in self._waiting:
+                if not future.done():
+                    future.set_exception(error)
+                    break
+            return
+        self._all.add(process)
+        self._starting.discard(_current())
+        self._offer(process)
+
+    def _end(self, process: RecogniserProcess) -> None:
+        if process not in self._all:
+            return
+        self._all.discard(process)
+        if process in self._idle:
+            self._idle.remove(process)
+        process.kill()
+        task = asyncio.create_task(process.wait(), name="end of a speech recogniser")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
 
 class _Turn(Hearing):
-    """One turn."""
+    """One turn, in one process, which it has from its first sound on unless all are busy."""
 
-    def __init__(self, pool: PocketsphinxTranscriber) -> None:
-        self._pool = pool
-        #: None while there was nothing to hear, and where no worker was free.
-        self._worker: _Worker | None = None
-        self._fed = False
-        self._ended = False
+    def __init__(self, transcriber: PocketsphinxTranscriber, language: str | None) -> None:
+        self._transcriber = transcriber
+        self._english = language is None or language.lower()[:2] == "en"
+        self._resampler: Any = soxr.ResampleStream(RATE, worker.RATE, 1, "int16", quality="MQ")
+        #: What was fed, in bytes; and of it what no process has yet.
+        self._fed = 0
+        self._kept: list[bytes] = []
+        self._process = transcriber.take() if self._english else None
+        #: Whether the process works on the end of the turn; whether all is over.
+        self._finishing = False
+        self._over = False
 
     def feed(self, pcm: bytes) -> None:
-        """Let a worker follow, if one is free when the turn begins."""
-        if not self._fed:
-            self._fed = True
-            self._worker = self._pool.take_idle()
-        if self._worker is not None:
-            self._worker.hear(pcm)
+        """Take the next sound."""
+        pcm = pcm[: max(0, _MAX_TURN - self._fed)]
+        if self._over or self._finishing or self._process is None or not pcm:
+            return
+        self._fed += len(pcm)
+        self._pass_on(self._resampled(pcm, last=False))
 
     async def finish(self, audio: bytes) -> str:
-        """Return what was said."""
-        if self._worker is None:
-            self._worker = await self._pool.take()
-            self._worker.hear(audio)
+        """Return what was said.
+
+        Raises:
+            StageError: It is not in English, too many turns wait, or the process died.
+        """
+        if not self._english:
+            raise StageError(
+                "transcription_language",
+                "only English is recognised offline: set agent.transcription.url",
+            )
+        if self._process is None:
+            raise StageError("transcription_busy", "too many speak at the same time")
+        if not self._fed:
+            self.feed(audio)
+        self._pass_on(self._resampled(b"", last=True))
         try:
-            text = await self._worker.finish()
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                process = await asyncio.shield(self._process)
+                self._pass_on(b"")
+                self._finishing = True
+                text = await process.finish()
+        except TimeoutError:
+            self.abandon()
+            raise StageError("transcription_timeout", "hearing the turn took too long") from None
         except BaseException:
-            self._worker.forget()
+            self.abandon()
             raise
-        self._ended = True
+        self._over = True
+        self._transcriber.give_back(process)
         return text
 
     def abandon(self) -> None:
-        """Give the worker back."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            if not self._ended:
-                worker.forget()
-            self._pool.give_back(worker)
-
-
-class _Worker:
-    """A process that hears one turn after the other."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._process = process
-        self._input = process.stdin
-        self._output = process.stdout
-        self._resampler = _resampler()
-        #: Answers to turns that nobody waits for any more.
-        self._unwanted = 0
-
-    @classmethod
-    async def start(cls) -> _Worker:
-        """Start a process, and wait until it is ready.
-
-        Raises:
-            StageError: It is not.
-        """
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "firsthop.agent.offline.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            # Ctrl-C is for the service, which ends its workers.
-            start_new_session=True,
-        )
-        worker = cls(process)
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                await worker._answer()
-        except BaseException as error:
-            await worker.stop()
-            if isinstance(error, TimeoutError):
-                raise _gone() from None
-            raise
-        return worker
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can be used."""
-        return self._process.returncode is None and not self._input.is_closing()
-
-    def hear(self, pcm: bytes) -> None:
-        """Take sound, PCM16LE, mono, at `RATE`."""
-        samples = np.frombuffer(pcm, dtype="<i2")
-        self._send(b"A", self._resampler.resample_chunk(samples).astype("<i2").tobytes())
-
-    async def finish(self) -> str:
-        """End the turn; return what was said.
-
-        Raises:
-            StageError: The process has gone, or does not answer.
-        """
-        rest = self._resampler.resample_chunk(np.empty(0, dtype=np.int16), last=True)
-        self._resampler = _resampler()
-        self._send(b"A", rest.astype("<i2").tobytes())
-        self._send(b"E")
-        self._unwanted += 1
-        try:
-            async with asyncio.timeout(_FINISH_SECONDS):
-                while True:
-                    text = await self._answer()
-                    self._unwanted -= 1
-                    if not self._unwanted:
-                        return text
-        except TimeoutError:
-            self._kill()
-            raise _gone() from None
-
-    def forget(self) -> None:
-        """Forget the turn."""
-        self._resampler = _resampler()
-        self._send(b"R")
-
-    async def stop(self) -> None:
-        """End it."""
-        self._kill()
-        await self._process.wait()
-        self._input.close()
-
-    def _send(self, kind: bytes, rest: bytes = b"") -> None:
-        if not self.alive or len(rest) > MAX_FRAME:
+        """Give the process up, at once."""
+        if self._over or self._process is None:
             return
-        if self._input.transport.get_write_buffer_size() > _MAX_BEHIND:
-            log.warning("transcription.behind")
-            return self._kill()
-        self._input.write(HEAD.pack(kind, len(rest)) + rest)
+        self._over = True
+        self._kept.clear()
+        if not self._process.done():
+            self._process.cancel()
+        elif not self._process.cancelled() and self._process.exception() is None:
+            process = self._process.result()
+            if self._finishing:
+                self._transcriber.discard(process)
+            else:
+                process.forget()
+                self._transcriber.give_back(process)
 
-    async def _answer(self) -> str:
-        try:
-            _, length = HEAD.unpack(await self._output.readexactly(HEAD.size))
-            return (await self._output.readexactly(length)).decode()
-        except asyncio.IncompleteReadError:
-            raise _gone() from None
+    def _resampled(self, pcm: bytes, *, last: bool) -> bytes:
+        samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2")
+        resampled: bytes = self._resampler.resample_chunk(samples, last=last).tobytes()
+        return resampled
 
-    def _kill(self) -> None:
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+    def _pass_on(self, pcm: bytes) -> None:
+        self._kept.append(pcm)
+        if self._process is None or not self._process.done():
+            return
+        if self._process.cancelled() or self._process.exception() is not None:
+            return
+        if sound := b"".join(self._kept):
+            self._process.result().hear(sound)
+        self._kept.clear()
 
 
-def _resampler() -> soxr.ResampleStream:
-    return soxr.ResampleStream(RATE, WORKER_RATE, 1, dtype="int16")
-
-
-def _gone() -> StageError:
-    return StageError("transcription_failed", "the speech recognition stopped working")
+def _current() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task

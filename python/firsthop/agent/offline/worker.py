@@ -1,14 +1,15 @@
 """The process that recognises speech: pocketsphinx keeps a core busy, and Python with it.
 
-It is run as a script, for it needs nothing else of firsthop, and is there sooner so. It is spoken to
-by its standard streams, in frames: a byte that says what it is, the length of the rest (32 bits, big
-endian), the rest. ``A`` is sound, PCM16LE, mono, 16 kHz; ``E`` ends a turn, and is answered by ``T``
-and the text in UTF-8; ``R`` forgets the turn. ``T`` and no text at the start says that it is ready.
+It is run as a script, for it needs nothing else of firsthop, and is there sooner so. It is spoken
+to by its standard streams, in frames: a byte that says what it is, the length of the rest (32 bits,
+big endian), the rest. ``A`` is sound, PCM16LE, mono, 16 kHz; ``E`` ends a turn, and is answered by
+``T`` and the text in UTF-8; ``R`` forgets the turn. ``T`` and no text at the start says that it is
+ready.
 
 Two decoders listen. One knows only what callers of the offline agent are likely to say, and knows
-that well. It is quick, and hears the whole turn at once, when the caller pauses or the turn ends. The
-other knows English, takes longer, and follows while the caller speaks; it is often close, seldom
-right. Where both heard about the same sounds, the first is believed.
+that well. It is quick, and hears the whole turn at once, when the caller pauses or the turn ends.
+The other knows English, takes longer, and follows while the caller speaks; it is often close, and
+seldom right. Where both heard about the same sounds, the first is believed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Final
 
 import numpy as np
-import numpy.typing as npt
 import pocketsphinx
 
 #: Of the sound, in Hz.
@@ -72,8 +72,6 @@ _FAMILIES: Final = {
     for phone in family.split()
 }
 
-Levels = npt.NDArray[np.float32]
-
 
 def difference(some: Sequence[str], other: Sequence[str]) -> float:
     """How different two sequences of phones are: 0 is the same, 1 nothing in common."""
@@ -113,16 +111,21 @@ class Recogniser:
         if getattr(self, "_following", False):
             self._general.end_utt()
         self._sound = bytearray()
+        self._levels: list[float] = []
         self._followed = 0
         self._following = False
         self._guess: str | None = None
 
     def hear(self, pcm: bytes) -> None:
         """Take the next sound."""
+        if not pcm:
+            return
         self._sound += pcm[: _MAX_TURN - len(self._sound)]
         if len(self._sound) >= _ACQUAINTANCE:
             self._follow()
-        if not _pauses(_levels(self._sound)):
+        measured = 2 * _WINDOW * len(self._levels)
+        self._levels += _loudness(bytes(self._sound[measured:]))
+        if not _pauses(self._levels):
             self._guess = None
         elif self._guess is None:
             # Perhaps the turn is over. There is time to find out until that is decided.
@@ -130,7 +133,7 @@ class Recogniser:
 
     def finish(self) -> str:
         """Return what was said, and forget the turn."""
-        if _levels(self._sound).max(initial=0) < _SILENCE_DB:
+        if max(self._levels, default=0) < _SILENCE_DB:
             self.forget()
             return ""
         command = self._as_command() if self._guess is None else self._guess
@@ -149,8 +152,9 @@ class Recogniser:
             self._general.set_cmn(_average(self._command, bytes(self._sound)))
             self._general.start_utt()
             self._following = True
-        self._general.process_raw(bytes(self._sound[self._followed :]))
-        self._followed = len(self._sound)
+        if rest := bytes(self._sound[self._followed :]):
+            self._general.process_raw(rest)
+            self._followed = len(self._sound)
 
     def _as_command(self) -> str:
         """What was said, if it is a command; empty if it cannot be one."""
@@ -159,8 +163,7 @@ class Recogniser:
         self._command.start_utt()
         self._command.process_raw(bytes(self._sound), full_utt=True)
         self._command.end_utt()
-        levels = _levels(self._sound)
-        loud = levels > levels.max(initial=0) - _QUIETER_DB
+        loud = np.array(self._levels) > max(self._levels, default=0) - _QUIETER_DB
         explained = np.zeros(len(loud), dtype=bool)
         for begin, end in _spoken(self._command):
             explained[begin : end + 1] = True
@@ -223,20 +226,19 @@ def _spoken(decoder: Any) -> Iterable[tuple[int, int]]:
             yield segment.start_frame // 2, segment.end_frame // 2
 
 
-def _levels(sound: bytearray) -> Levels:
-    """How loud each window is, in dB over one bit."""
-    whole = len(sound) // 2 // _WINDOW * _WINDOW
-    samples = np.frombuffer(bytes(sound[: 2 * whole]), "<i2").astype(np.float32)
+def _loudness(pcm: bytes) -> list[float]:
+    """How loud each whole window is, in dB over one bit."""
+    whole = len(pcm) // 2 // _WINDOW * _WINDOW
+    samples = np.frombuffer(pcm[: 2 * whole], "<i2").astype(np.float32)
     power = (samples.reshape(-1, _WINDOW) ** 2).mean(axis=1)
-    levels: Levels = 10 * np.log10(power + 1)
-    return levels
+    return [float(level) for level in 10 * np.log10(power + 1)]
 
 
-def _pauses(levels: Levels) -> bool:
+def _pauses(levels: Sequence[float]) -> bool:
     """Whether something was said, and the caller is silent now."""
     if len(levels) <= 2 * _PAUSE:
         return False
-    return bool(levels[-_PAUSE:].max() < levels.max() - _QUIETER_DB)
+    return max(levels[-_PAUSE:]) < max(levels) - _QUIETER_DB
 
 
 def _distance(phone: str, other: str) -> float:
