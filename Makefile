@@ -24,7 +24,8 @@ install: $(VENV)/.stamp/native ## Set up .venv, with the command firsthop in it
 .PHONY: test
 test: $(VENV)/.stamp/test-tools $(PIPECAT)/.stamp/packages $(NPM_STAMPS) ## Run all tests: Rust, Python, and real processes with a browser
 	@scripts/step "Rust tests" cargo test --workspace --locked --quiet
-	@scripts/step "Python tests" $(PYTHON) -m pytest -q
+	@scripts/step "Python tests" $(PYTHON) -m pytest -q -n 2 --ignore tests/e2e --ignore tests/bench
+	@scripts/step "Python tests with real processes" $(PYTHON) -m pytest -q tests/bench tests/e2e
 
 .PHONY: check
 check: $(VENV)/.stamp/test-tools ## Run formatters, linters and type checkers, as CI does
@@ -49,10 +50,11 @@ fuzz: ## Run each fuzz target for a minute (needs a nightly compiler and cargo-f
 	done
 
 .PHONY: bench
-bench: $(VENV)/.stamp/bench ## Measure the relay beside others, recovery and barge-in (a quarter of an hour; best as root, on a quiet machine)
+bench: $(VENV)/.stamp/bench $(PIPECAT)/.stamp/packages ## Measure the relay beside others, recovery, barge-in and turns (25 minutes; best as root, on a quiet machine)
 	@$(VENV)/bin/firsthop bench relay
 	@$(VENV)/bin/firsthop bench recovery
 	@$(VENV)/bin/firsthop bench barge-in
+	@$(VENV)/bin/firsthop bench turn
 
 .PHONY: lock
 lock: ## Pin the newest allowed Python packages again
@@ -93,7 +95,7 @@ $(VENV)/.stamp/test-tools: $(VENV)/.stamp/bench
 	@touch $@
 
 # Pipecat, for bots to talk to: a venv of its own, since it wants older packages than we do.
-$(PIPECAT)/.stamp/packages: requirements/pipecat.txt | $(VENV)/.stamp/test-tools
+$(PIPECAT)/.stamp/packages: requirements/pipecat.txt | $(VENV)/.stamp/tools
 	@scripts/step "Pipecat (a minute the first time)" scripts/packages $< $(PIPECAT)
 	@mkdir -p $(@D) && touch $@
 

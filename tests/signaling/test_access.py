@@ -168,7 +168,9 @@ async def test_without_keys_this_machine_is_served(peer: str) -> None:
 
 
 @pytest.mark.parametrize("peer", ["10.0.0.7", "203.0.113.7", "2001:db8::1", "::", "localhost", ""])
-@pytest.mark.parametrize("credential", [None, API_KEY, secret()])
+@pytest.mark.parametrize(
+    "credential", [None, API_KEY, secret()], ids=["nothing", "API key", "client secret"]
+)
 async def test_without_keys_nobody_else_is_served_and_is_told_the_setting(
     peer: str, credential: str | None
 ) -> None:
