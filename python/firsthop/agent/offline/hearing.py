@@ -27,12 +27,13 @@ class PocketsphinxTranscriber(Transcriber):
     """Recognises English: what the offline model understands well, other speech with many errors.
 
     Args:
-        processes: How many there may be, each for one turn at a time; None: one per core. The first
-            is started by `prepare`, others when they are needed. Each takes about 140 MB.
+        workers: Processes at most, each for one turn at a time; None: one per core. The first is
+            started by `prepare`, others when they are needed. Each takes about 150 MB, and half a
+            core while someone speaks.
     """
 
-    def __init__(self, processes: int | None = None) -> None:
-        self._most = processes or os.cpu_count() or 1
+    def __init__(self, workers: int | None = None) -> None:
+        self._most = workers or os.cpu_count() or 1
         self._all: set[RecogniserProcess] = set()
         self._idle: list[RecogniserProcess] = []
         self._waiting: deque[asyncio.Future[RecogniserProcess]] = deque()

@@ -38,8 +38,16 @@ GRAMMAR: Final = Path(__file__).with_name("commands.gram")
 #: How much sound tells what the microphone makes of a voice, in bytes: 0.8 s. Without it the first
 #: seconds of a turn are not understood.
 _ACQUAINTANCE: Final = 2 * RATE * 8 // 10
+#: What the general decoder is given at once, in bytes: 100 ms. In smaller pieces it takes longer.
+_STEP: Final = 2 * RATE // 10
+#: Models of sounds that it follows at the same time. Noise looks like all of them.
+_MAX_MODELS: Final = 10_000
 #: The longest turn that may be a command, in bytes: 12 s.
 _MAX_COMMAND: Final = 2 * RATE * 12
+#: How often a turn is taken to be over before it is, and until when, in bytes: 6 s. Hearing it
+#: takes a tenth of its length each time.
+_MAX_GUESSES: Final = 3
+_MAX_GUESSED: Final = 2 * RATE * 6
 #: What is heard of a turn, in bytes: a minute.
 _MAX_TURN: Final = 2 * RATE * 60
 #: What is loud or not, in samples: 20 ms.
@@ -47,12 +55,17 @@ _WINDOW: Final = RATE // 50
 #: A pause, in windows, and how much quieter it is than the loudest window, in dB.
 _PAUSE: Final = 10
 _QUIETER_DB: Final = 20
-#: Quieter than this is silence, in dB over one bit.
-_SILENCE_DB: Final = 25
+#: Quieter than this is silence, in dB over one bit: little more than the noise that is added, of
+#: so many bits. Silence without any, as lines with noise suppression have it, is like nothing that
+#: the decoders know, and spoils what they take for the average.
+_SILENCE_DB: Final = 35
+_NOISE: Final = 32
 #: The least share of what is loud that a command has to explain.
 _LEAST_COVER: Final = 0.75
 #: How different both may have heard it for a command to be believed, 0 to 1.
 _MOST_DIFFERENT: Final = 0.6
+#: As many phones are heard in a cough. A word so short is believed as a command only.
+_COUGH: Final = 4
 #: Sounds that are taken for each other.
 _FAMILIES: Final = {
     phone: number
@@ -103,7 +116,7 @@ class Recogniser:
             small: dict[str, Any] = {"lm": None, "jsgf": str(GRAMMAR), "dict": str(dictionary)}
             self._command = _decoder(cmn="batch", **small)
             # A second pass over all that was said would take long, and hears hardly better.
-            self._general = _decoder(fwdflat=False)
+            self._general = _decoder(fwdflat=False, maxhmmpf=_MAX_MODELS)
         self.forget()
 
     def forget(self) -> None:
@@ -112,24 +125,28 @@ class Recogniser:
             self._general.end_utt()
         self._sound = bytearray()
         self._levels: list[float] = []
+        self._chance = np.random.default_rng(1)
         self._followed = 0
         self._following = False
         self._guess: str | None = None
+        self._guesses = 0
 
     def hear(self, pcm: bytes) -> None:
         """Take the next sound."""
         if not pcm:
             return
-        self._sound += pcm[: _MAX_TURN - len(self._sound)]
-        if len(self._sound) >= _ACQUAINTANCE:
+        self._sound += self._with_noise(pcm[: _MAX_TURN - len(self._sound)])
+        if len(self._sound) >= max(_ACQUAINTANCE, self._followed + _STEP):
             self._follow()
         measured = 2 * _WINDOW * len(self._levels)
         self._levels += _loudness(bytes(self._sound[measured:]))
         if not _pauses(self._levels):
             self._guess = None
-        elif self._guess is None:
+        elif self._guess is None and self._guesses < _MAX_GUESSES:
             # Perhaps the turn is over. There is time to find out until that is decided.
-            self._guess = self._as_command()
+            if len(self._sound) <= _MAX_GUESSED:
+                self._guess = self._as_command()
+                self._guesses += 1
 
     def finish(self) -> str:
         """Return what was said, and forget the turn."""
@@ -142,9 +159,15 @@ class Recogniser:
         self._general.end_utt()
         general = _words(self._general)
         self.forget()
-        if command and difference(*map(self._phones, (command, general))) <= _MOST_DIFFERENT:
+        phones = self._phones(general)
+        if command and difference(self._phones(command), phones) <= _MOST_DIFFERENT:
             return command
-        return general
+        return general if len(phones) > _COUGH else ""
+
+    def _with_noise(self, pcm: bytes) -> bytes:
+        samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2")
+        noisy = samples + self._chance.normal(0, _NOISE, len(samples))
+        return noisy.clip(-32768, 32767).astype("<i2").tobytes()
 
     def _follow(self) -> None:
         """Give the general decoder what it has not heard yet."""
