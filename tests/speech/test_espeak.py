@@ -79,7 +79,7 @@ async def test_many_speak_at_the_same_time() -> None:
 async def test_a_missing_program_is_named_with_the_way_to_get_it(no_programs: Path) -> None:
     with pytest.raises(BackendError, match="apt-get install espeak-ng"):
         espeak.check()
-    with pytest.raises(BackendError, match="agent.speech.url"):
+    with pytest.raises(BackendError, match=r"agent\.speech\.url"):
         await Voice().speak("Hello.", 16_000)
 
 

@@ -118,6 +118,40 @@ def barge_in(
     _show(found, output, title=title, as_json=json, console=console)
 
 
+@app.command()
+def turn(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer turns: two minutes, wider spreads.")
+    ] = False,
+    json: JsonOption = False,
+    output: OutputOption = checkout.RESULTS,
+) -> None:
+    """Measure how long an answer takes, stage by stage; 1 if the target is missed.
+
+    A caller asks through relay, transceiver and agent, which are started here: with endpoints that
+    take seeded times, with the offline stages, and the same chain built with Pipecat. Without
+    Pipecat's packages that one is left out, and the report says so.
+    """
+    from firsthop.bench.voice import chart, run, show
+
+    checkout.check()
+    scale = run.QUICK if quick else run.FULL
+    console = Console(stderr=True)
+    with _measuring(run.steps(scale), console) as (folder, progress):
+        found = run.run(scale, folder, progress)
+    _show(
+        found,
+        output,
+        title="How long an answer takes",
+        as_json=json,
+        console=console,
+        table=show.table,
+        markdown=show.markdown,
+        draw=chart.save,
+    )
+    raise typer.Exit(int(bool(found.missed())))
+
+
 @contextmanager
 def _measuring(steps: int, console: Console) -> Iterator[tuple[Path, Callable[[str], None]]]:
     """Yield a folder for what nobody needs afterwards, and what to tell of each step."""

@@ -13,14 +13,20 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 
 from firsthop.call import SpeechEnded, SpeechStarted
 from firsthop.speech.activity import CONTEXT, RATE, WINDOW, Samples, VoiceActivity
+from firsthop.speech.loudness import Loudness
+from firsthop.speech.resampler import Resampler
 
 _WINDOW_MS: Final = WINDOW * 1000 // RATE
+Pcm = npt.NDArray[np.int16]
+
 #: Speech goes on down to this much below the threshold, so that a soft syllable ends no turn.
 _HYSTERESIS: Final = 0.15
+#: The model hears speech in up to three windows too many; where sound ends tells. What ends too
+#: softly for that is taken to end too early by no more than this (docs/decisions/0022).
+_HANGOVER: Final = 3 * WINDOW
 #: A turn that lasts longer is ended: nobody waits for ever, and memory is bounded.
 _MAX_TURN_MS: Final = 60_000
 #: What is kept while only a client can end the turn. The oldest sound goes first.
@@ -52,17 +58,16 @@ class TurnDetector:
         self._rate = sample_rate
         self._activity = VoiceActivity()
         # To the model's rate; `None` when it is that already.
-        self._resampler = (
-            None
-            if sample_rate == RATE
-            else soxr.ResampleStream(sample_rate, RATE, 1, dtype="int16", quality="LQ")
-        )
+        self._resampler = None if sample_rate == RATE else Resampler(sample_rate, RATE)
         #: What is not judged yet, less than a window; and the latest sound, judged or not.
         self._heard = np.empty(0, dtype=np.int16)
         self._recent = np.zeros(CONTEXT + WINDOW, dtype=np.int16)
         #: Sound that was judged, in samples at the model's rate.
         self._judged = 0
-        self._silence_ms = 0
+        #: Of a turn: its sound, where that was last loud, and where the model last heard speech.
+        self._loudness = Loudness()
+        self._loud_until = 0
+        self._speech_until = 0
         self._started_ms: int | None = None
         #: The caller's PCM, as received: the padding before a turn, or the turn so far.
         self._kept: deque[bytes] = deque()
@@ -113,46 +118,66 @@ class TurnDetector:
             return []
         heard = np.frombuffer(pcm, dtype="<i2")
         if self._resampler is not None:
-            heard = self._resampler.resample_chunk(heard)
+            heard = self._resampler.feed(heard)
         self._heard = np.concatenate((self._heard, heard))
         self._recent = np.concatenate((self._recent, heard))[-(CONTEXT + WINDOW) :]
         events: list[SpeechStarted | SpeechEnded] = []
         while len(self._heard) >= WINDOW:
             window, self._heard = self._heard[:WINDOW], self._heard[WINDOW:]
-            event = self._judge(self._activity.probability(_normalised(window)), rules)
+            event = self._judge(window, rules)
             if event is not None:
                 events.append(event)
+        if self._is_over(len(self._heard), rules) and self._loudness.quiet(self._heard):
+            # Silence does not wait for a window to fill.
+            events.append(self._end())
         if alert and not self.speaking:
             likely = self._activity.glance(_normalised(self._recent))
             if likely >= rules.threshold:
                 events.append(self._start(_ms(self._judged + len(self._heard))))
         return events
 
-    def _judge(self, probability: float, rules: TurnRules) -> SpeechStarted | SpeechEnded | None:
+    def _judge(self, window: Pcm, rules: TurnRules) -> SpeechStarted | SpeechEnded | None:
         """Judge one window."""
-        self._judged += WINDOW
-        now_ms = _ms(self._judged)
-        threshold = rules.threshold
+        probability = self._activity.probability(_normalised(window))
+        begin, self._judged = self._judged, self._judged + WINDOW
         if self._started_ms is None:
             # One window decides. Waiting for a second would keep the agent talking over the
             # caller for 30 ms more, every time, against a cough now and then.
-            if probability < threshold:
+            if probability < rules.threshold:
                 return None
-            return self._start(now_ms)
-        if probability >= threshold - _HYSTERESIS:
-            self._silence_ms = 0
-        else:
-            self._silence_ms += _WINDOW_MS
-        over = self._silence_ms >= rules.silence_ms
-        if not over and now_ms - self._started_ms < _MAX_TURN_MS:
-            return None
-        return SpeechEnded(at_ms=now_ms - self._silence_ms, audio=self.commit())
+            started = self._start(_ms(self._judged))
+            self._follow_sound(window, begin)
+            return started
+        self._follow_sound(window, begin)
+        if probability >= rules.threshold - _HYSTERESIS:
+            self._speech_until = self._judged
+        too_long = _ms(self._judged) - self._started_ms >= _MAX_TURN_MS
+        return self._end() if too_long or self._is_over(0, rules) else None
 
     def _start(self, now_ms: int) -> SpeechStarted:
         """Begin a turn with the window that ends now."""
-        self._silence_ms = 0
+        self._loudness = Loudness()
+        self._loud_until = self._speech_until = now_ms * RATE // 1000
         self._started_ms = max(0, now_ms - _WINDOW_MS)
         return SpeechStarted(at_ms=self._started_ms)
+
+    def _end(self) -> SpeechEnded:
+        return SpeechEnded(at_ms=_ms(self._silent_since), audio=self.commit())
+
+    def _follow_sound(self, window: Pcm, begin: int) -> None:
+        if loud := self._loudness.heard(window):
+            self._loud_until = begin + loud
+
+    @property
+    def _silent_since(self) -> int:
+        """Where the turn's last speech ended, in samples at the model's rate."""
+        return min(self._speech_until, max(self._loud_until, self._speech_until - _HANGOVER))
+
+    def _is_over(self, unjudged: int, rules: TurnRules) -> bool:
+        """Whether the caller has been silent for long enough, with so many samples not judged."""
+        if self._started_ms is None or self._speech_until >= self._judged:
+            return False
+        return _ms(self._judged + unjudged - self._silent_since) >= rules.silence_ms
 
     def _keep(self, pcm: bytes, rules: TurnRules | None) -> None:
         """Keep the turn, and before it the padding and what the decision to start took."""
@@ -170,6 +195,6 @@ def _ms(samples: int) -> int:
     return samples * 1000 // RATE
 
 
-def _normalised(samples: npt.NDArray[np.int16]) -> Samples:
+def _normalised(samples: Pcm) -> Samples:
     """Return the samples as the model wants them, in [-1, 1]."""
     return samples.astype(np.float32) / np.float32(32768)

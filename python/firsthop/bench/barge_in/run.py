@@ -7,22 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx
 import numpy as np
 
-from firsthop.bench import isolation, machine
-from firsthop.bench.barge_in.ear import RATE, Arrival, Samples, last_sound_s
-from firsthop.bench.contender import READY_SECONDS, free_endpoint
-from firsthop.bench.environment import environment
+from firsthop.bench import isolation, machine, programs
+from firsthop.bench.ear import RATE, Arrival, Samples, last_sound_s
 from firsthop.bench.errors import BenchError
 from firsthop.bench.report import Report, Row, Target
 from firsthop.speech.espeak import Voice
@@ -30,8 +23,6 @@ from firsthop.speech.espeak import Voice
 CASE = "An agent that talks is interrupted"
 TOLD, SILENT = "speech begins → the client is told", "speech begins → last sound at the client"
 _TARGET_MS = 120.0
-#: An address that is not loopback's own: clients offer no such candidates.
-_HOST = "10.99.0.1"
 _PHRASES = (
     "Wait a moment.",
     "Stop, please.",
@@ -42,7 +33,6 @@ _PHRASES = (
 )
 #: How long after an interruption the agent is listened to.
 _LISTEN_S = 1.2
-_STOP_SECONDS = 10.0
 _SEED = 4
 
 
@@ -77,7 +67,7 @@ def run(scale: Scale, folder: Path, progress: Callable[[str], None]) -> Report:
         BenchError: Something that it needs is missing, or does not come up.
     """
     where = isolation.enter()
-    host = _host(own_network=not any("loopback" in note for note in where.notes))
+    host = programs.client_address(own_network=not any("loopback" in note for note in where.notes))
     report = Report("barge-in", _about(scale), remarks=list(where.notes))
     with _edge(host, folder) as url:
         found = asyncio.run(_measure(scale, url, progress))
@@ -111,7 +101,7 @@ def _about(scale: Scale) -> dict[str, str]:
 
 
 async def _measure(scale: Scale, url: str, progress: Callable[[str], None]) -> list[Interruption]:
-    from firsthop.bench.barge_in.caller import Caller
+    from firsthop.bench.caller import Caller
 
     phrases = [await _phrase(text) for text in _PHRASES]
     chance = random.Random(_SEED)
@@ -124,7 +114,7 @@ async def _measure(scale: Scale, url: str, progress: Callable[[str], None]) -> l
         for number in range(scale.interruptions):
             # At any place within a packet, and within a window of the detector.
             pause = RATE + chance.randrange(RATE // 2)
-            onset_s = caller.microphone.say(phrases[number % len(phrases)], pause)
+            onset_s = caller.microphone.say(phrases[number % len(phrases)], pause).begin_s
             told_s = await caller.event("input_audio_buffer.speech_started", onset_s)
             again_s = await caller.event("output_audio_buffer.started", told_s)
             moments.append((onset_s, told_s, min(again_s, told_s + _LISTEN_S)))
@@ -150,70 +140,10 @@ async def _phrase(text: str) -> Samples:
 @contextmanager
 def _edge(host: str, folder: Path) -> Iterator[str]:
     """Run `firsthop dev` with the humming agent; yield where its HTTP is."""
-    public, upstream, shard, http = (free_endpoint() for _ in range(4))
-    cluster = {
-        "id": 1,
-        "networks": ["127.0.0.1/32"],
-        "first_port": shard.port,
-        "last_port": shard.port,
-    }
-    settings: dict[str, object] = {
-        "LOG_FORMAT": "json",
-        "RELAY__LISTEN": [f"{host}:{public.port}"],
-        "RELAY__UPSTREAM": str(upstream),
-        "RELAY__WORKERS": "1",
-        "RELAY__CLUSTERS": [cluster],
-        "TRANSCEIVER__LISTEN": str(shard),
-        "TRANSCEIVER__ADVERTISE": [f"{host}:{public.port}"],
-        "SIGNALING__LISTEN": str(http),
-        "BACKEND": "firsthop.bench.barge_in.talker:talk",
-    }
-    log = folder / "dev.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from firsthop.cli import main; main()", "dev"],
-            env=environment(settings),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    settings, url = programs.edge(host, backend="firsthop.bench.barge_in.talker:talk")
+    edge = programs.firsthop("dev", settings, folder)
     try:
-        _wait_for(process, f"http://{http}/readyz", log)
-        yield f"http://{http}"
+        edge.wait_until_ready(f"{url}/readyz")
+        yield url
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_for(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            if httpx.get(url, trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    said = log.read_text().strip()[-500:]
-    raise BenchError(f"firsthop does not come up. It said: {said or 'nothing'}")
-
-
-def _host(*, own_network: bool) -> str:
-    """An address by which a client reaches this machine."""
-    if own_network:
-        done = subprocess.run(
-            ["ip", "address", "add", f"{_HOST}/32", "dev", "lo"],
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode == 0:
-            return _HOST
-        raise BenchError("`ip address add` failed: install iproute2")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        # Sends nothing: connecting a UDP socket only asks the routing table.
-        probe.connect(("192.0.2.1", 9))
-        return str(probe.getsockname()[0])
+        edge.stop()

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,7 +18,7 @@ from firsthop.bench.contender import READY_SECONDS, free_endpoint
 from firsthop.bench.datagrams import Endpoint
 from firsthop.bench.environment import environment
 from firsthop.bench.errors import BenchError
-from firsthop.bench.isolation import Isolation, set_realtime
+from firsthop.bench.isolation import Isolation, put_before_neighbours, set_realtime
 from firsthop.bench.recovery.standins import CLUSTER, Log, Plan
 
 _STOP_SECONDS = 10.0
@@ -88,7 +87,7 @@ class Relay:
             )
         self._processes.append(process)
         if self._isolation.realtime:
-            _put_before_neighbours(process.pid)
+            put_before_neighbours(process.pid)
 
     def started_ns(self) -> int:
         """Wait until the process that was launched last forwards.
@@ -212,16 +211,6 @@ def _set_workers_realtime(pid: int) -> None:
     for thread in os.listdir(f"/proc/{pid}/task"):
         if int(thread) != pid:
             os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(1))
-
-
-def _put_before_neighbours(pid: int) -> None:
-    """Have a process that leads a session go before what else the machine does. Takes root.
-
-    By default, Linux shares time among sessions first: niceness counts within one (sched(7)).
-    """
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, -20)
-        Path(f"/proc/{pid}/autogroup").write_text("-20")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firsthop.bench.barge_in.ear import RATE, Arrival, Samples, first_sound, last_sound_s
+from firsthop.bench.ear import RATE, Arrival, Samples, audible, first_sound_s, last_sound_s
 
 LOUD: Samples = np.full(RATE // 50, 8000, dtype=np.int16)
 QUIET: Samples = np.zeros(RATE // 50, dtype=np.int16)
@@ -33,7 +33,14 @@ def test_packets_that_come_at_once_are_heard_one_after_the_other() -> None:
     assert last_sound_s(heard, 10.0, 11.0) == pytest.approx(10.06)
 
 
-def test_the_first_sound_is_found_to_5_ms() -> None:
-    assert first_sound(np.concatenate((QUIET, QUIET, LOUD))) == 2 * len(QUIET)
+def test_the_first_packet_with_sound_counts_from_its_arrival() -> None:
+    heard = stream(LOUD, QUIET, CUT, LOUD)
+    assert first_sound_s(heard, 10.0) == pytest.approx(10.04)
+    assert first_sound_s(heard, 10.06) is None
+
+
+def test_what_can_be_heard_is_found_to_5_ms() -> None:
+    words = np.concatenate((QUIET, QUIET, LOUD, CUT, QUIET))
+    assert audible(words) == (2 * len(QUIET), 3 * len(QUIET) + RATE // 200)
     with pytest.raises(ValueError, match="nothing can be heard"):
-        first_sound(QUIET)
+        audible(QUIET)

@@ -1,4 +1,4 @@
-"""When a caller last heard the agent, from the packets that arrived. No clock, no sockets."""
+"""When a caller heard the agent, from the packets that arrived. No clock, no sockets."""
 
 from __future__ import annotations
 
@@ -42,16 +42,28 @@ def last_sound_s(arrivals: Sequence[Arrival], start_s: float, end_s: float) -> f
     return last
 
 
-def first_sound(samples: Samples) -> int:
-    """Return the index of the first piece that can be heard.
+def first_sound_s(arrivals: Sequence[Arrival], start_s: float) -> float | None:
+    """Return when the first packet with sound came after a moment."""
+    return next(
+        (
+            arrival.at_s
+            for arrival in arrivals
+            if arrival.at_s > start_s and any(loud for _, loud in _pieces(arrival.samples))
+        ),
+        None,
+    )
+
+
+def audible(samples: Samples) -> tuple[int, int]:
+    """Return where the first piece that can be heard begins, and where the last one ends.
 
     Raises:
         ValueError: None can.
     """
-    for offset, loud in _pieces(samples):
-        if loud:
-            return offset
-    raise ValueError("nothing can be heard")
+    loud = [offset for offset, loud in _pieces(samples) if loud]
+    if not loud:
+        raise ValueError("nothing can be heard")
+    return loud[0], loud[-1] + _PIECE
 
 
 def _pieces(samples: Samples) -> Iterator[tuple[int, bool]]:

@@ -9,13 +9,14 @@ import asyncio
 import fractions
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 
-from firsthop.bench.barge_in.ear import RATE, Arrival, Samples, first_sound
+from firsthop.bench.ear import RATE, Arrival, Samples, audible
 from firsthop.bench.errors import BenchError
 
 try:
@@ -33,6 +34,51 @@ except ImportError:
 _FRAME = RATE // 50
 _PATIENCE_S = 10.0
 
+Door = Callable[[str, str], Awaitable[str]]
+"""Takes the URL of a server and an offer to it, and returns the answer (SDP)."""
+
+
+async def realtime(url: str, offer: str) -> str:
+    """Place a call by the Realtime API.
+
+    Raises:
+        BenchError: It is refused.
+    """
+    answer = await _post(
+        f"{url}/v1/realtime/calls",
+        content=offer,
+        headers={"Content-Type": "application/sdp"},
+    )
+    return answer.text
+
+
+async def pipecat(url: str, offer: str) -> str:
+    """Place a call as clients of Pipecat's SmallWebRTC do.
+
+    Raises:
+        BenchError: It is refused.
+    """
+    answer = await _post(f"{url}/api/offer", json={"sdp": offer, "type": "offer"})
+    return str(answer.json()["sdp"])
+
+
+async def _post(url: str, **request: Any) -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False, timeout=_PATIENCE_S) as client:
+        answer = await client.post(url, **request)
+    if not answer.is_success:
+        raise BenchError(f"the call was refused: {answer.text}")
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """When words are said, by the microphone's clock, in seconds of `time.monotonic`."""
+
+    begin_s: float
+    """The first sample that can be heard."""
+    end_s: float
+    """The last one."""
+
 
 class Microphone(MediaStreamTrack):
     """Captures in real time: a frame is there when its last sample has been."""
@@ -45,12 +91,13 @@ class Microphone(MediaStreamTrack):
         self._captured = 0
         self._started = 0.0
 
-    def say(self, words: Samples, pause: int) -> float:
-        """Say `words` after `pause` samples; return the moment of their first sound."""
+    def say(self, words: Samples, pause: int) -> Said:
+        """Say `words` after `pause` samples."""
         begin = self._captured + len(self._words) + pause
         quiet = np.zeros(pause, dtype=np.int16)
         self._words = np.concatenate((self._words, quiet, words))
-        return self._started + (begin + first_sound(words)) / RATE
+        first, last = ((begin + sample) / RATE for sample in audible(words))
+        return Said(self._started + first, self._started + last)
 
     async def recv(self) -> av.AudioFrame:
         """Give aiortc the next 20 ms when they were captured."""
@@ -69,13 +116,20 @@ class Microphone(MediaStreamTrack):
 
 
 class Caller:
-    """One caller. Use it as an asynchronous context manager; leaving hangs up."""
+    """One caller. Use it as an asynchronous context manager; leaving hangs up.
 
-    def __init__(self) -> None:
+    Args:
+        door: How it places calls.
+    """
+
+    def __init__(self, door: Door = realtime) -> None:
+        self._door = door
         self.microphone = Microphone()
         self.events: list[tuple[float, dict[str, Any]]] = []
         """What was told, and when (`time.monotonic`)."""
         self._packets: list[tuple[float, bytes, int]] = []
+        self._decoder: Any = OpusDecoder()
+        self._decoded: list[Arrival] = []
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._channel = self._connection.createDataChannel("oai-events")
         self._news = asyncio.Event()
@@ -99,15 +153,20 @@ class Caller:
         self._tap(receiver)
         self._channel.on("message", self._take)
         await self._connection.setLocalDescription(await self._connection.createOffer())
-        async with httpx.AsyncClient(trust_env=False, timeout=_PATIENCE_S) as client:
-            answer = await client.post(
-                f"{url}/v1/realtime/calls",
-                content=self._connection.localDescription.sdp,
-                headers={"Content-Type": "application/sdp"},
-            )
-        if answer.status_code != 201:
-            raise BenchError(f"the call was refused: {answer.text}")
-        await self._connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+        answer = await self._door(url, self._connection.localDescription.sdp)
+        await self._connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+
+    async def connected(self) -> None:
+        """Wait until sound can be sent.
+
+        Raises:
+            BenchError: It cannot.
+        """
+        self._connection.on("connectionstatechange", self._news.set)
+        await self._until(
+            lambda: time.monotonic() if self._connection.connectionState == "connected" else None,
+            "a connection",
+        )
 
     def send(self, event: Mapping[str, object]) -> None:
         """Send an event."""
@@ -121,23 +180,25 @@ class Caller:
         """
         found = await self._until(
             lambda: next(
-                (at for at, event in self.events if at > since_s and event["type"] == kind), None
+                (at for at, event in self.events if at > since_s and event.get("type") == kind),
+                None,
             ),
             kind,
         )
         return found
 
     def arrivals(self) -> list[Arrival]:
-        """All packets so far, decoded in the order in which they came."""
-        decoder: Any = OpusDecoder()
-        decoded = []
-        for at_s, payload, timestamp in self._packets:
-            frames = decoder.decode(JitterFrame(data=payload, timestamp=timestamp))
+        """All packets so far, decoded in the order in which they came.
+
+        What is decoded keeps the caller from noticing what arrives meanwhile.
+        """
+        for at_s, payload, timestamp in self._packets[len(self._decoded) :]:
+            frames = self._decoder.decode(JitterFrame(data=payload, timestamp=timestamp))
             sound = [
                 frame.to_ndarray().reshape(-1)[:: len(frame.layout.channels)] for frame in frames
             ]
-            decoded.append(Arrival(at_s, np.concatenate(sound).astype(np.int16)))
-        return decoded
+            self._decoded.append(Arrival(at_s, np.concatenate(sound).astype(np.int16)))
+        return self._decoded
 
     async def _until(self, found: Callable[[], float | None], what: str) -> float:
         try:

@@ -1,0 +1,1 @@
+"""`firsthop bench turn`: how long an answer takes, stage by stage, and whose share that is."""
