@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from e2e import network, sound
+from e2e.pages import origin
 from e2e.peer import Peer
 from e2e.processes import Edge, Process
+from e2e.sdk_page import client_secret, sdk_page
 from e2e.waiting import until
-from firsthop.bench.endpoints import Endpoints, Fault, Script, in_turn, serving
+from firsthop.bench.endpoints import Endpoints, Fault, Reply, Script, in_turn, serving
 
 QUESTION = "What is two hundred and fifty six plus thirty one?"
 STORY = "Once upon a time there was a lighthouse. " + "And the sea went up and down. " * 12
@@ -112,6 +115,33 @@ async def test_a_call_outlives_endpoints_that_fail_and_the_agent_service_itself(
         told = [message["content"] for message in messages(endpoints)]
         assert told[:3] == ["One.", "First.", "Two."], "what was said before is known"
         assert told[-1] == "Three."
+
+
+async def test_the_sdk_sees_the_agents_tools_and_runs_its_own(edge: Edge, tmp_path: Path) -> None:
+    tools = (("calculate", '{"expression": "2 * 3"}'), ("get_weather", '{"city": "Lisbon"}'))
+    script = Script(reply=in_turn(Reply("Let me see.", tools=tools), "It is six, and sunny."))
+    port = network.ports()
+    async with serving(script) as endpoints:
+        process = await edge.dev(
+            "realtime",
+            signaling__allowed_origins=[origin(port)],
+            agent__tools=["firsthop.agent.tools.builtin"],
+            agent__chat={"url": endpoints.url},
+            agent__speech={"url": endpoints.url},
+        )
+        async with sdk_page(tmp_path, port) as page:
+            await page.connect(process.url, await client_secret(process.url))
+            await page.do("write", "What is two times three, and how is the weather?")
+            await page.event("output_audio_buffer.stopped", number=2)
+            history = await page.history()
+            await page.check_that_all_was_understood()
+    kinds = [item["type"] for item in history]
+    assert kinds == ["message", "message", "mcp_call", "function_call", "message"]
+    assert (history[2]["name"], history[2]["output"]) == ("calculate", "6")
+    assert history[3]["name"] == "get_weather"
+    assert history[4]["content"][0]["transcript"] == "It is six, and sunny."
+    outputs = [message["content"] for message in messages(endpoints) if message["role"] == "tool"]
+    assert outputs == ["6", history[3]["output"]]
 
 
 async def answer(peer: Peer, number: int, words: str) -> dict[str, Any]:
