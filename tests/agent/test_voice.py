@@ -229,6 +229,15 @@ async def test_a_client_that_never_runs_its_tool_does_not_stop_the_call() -> Non
         assert "No answer within" in talk.model.prompts[1].messages[-1]["content"]
 
 
+async def test_a_tool_that_has_to_be_called_has_to_be_called_once() -> None:
+    asks = [ToolRequest("c1", "clock", "{}")]
+    async with talking(asks, [Text("It is noon.")]) as talk:
+        talk.call.ask("session.update", session={"type": "realtime", "tool_choice": "required"})
+        await talk.turn()
+        await talk.done()
+        assert [prompt.tool_choice for prompt in talk.model.prompts] == ["required", "auto"]
+
+
 async def test_a_model_that_wants_nothing_but_tools_is_told_to_answer_at_last() -> None:
     asks = [ToolRequest("c1", "clock", "{}")]
     async with talking(*[asks] * 20) as talk:

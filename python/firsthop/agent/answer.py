@@ -87,8 +87,7 @@ class Answer:
         if hint is not None:
             told.append({"role": "system", "content": hint})
         for number in range(_MAX_ROUNDS):
-            last = number == _MAX_ROUNDS - 1
-            requests, text = await self._think(self._prompt(told, tools=not last))
+            requests, text = await self._think(self._prompt(told, number))
             if text:
                 told.append({"role": "assistant", "content": text})
             if not requests:
@@ -103,13 +102,19 @@ class Answer:
         await self._reply.say(mouth.speech()).made()
         self._check(mouth)
 
-    def _prompt(self, told: Sequence[Message], *, tools: bool) -> Prompt:
+    def _prompt(self, told: Sequence[Message], number: int) -> Prompt:
+        """What the model is asked the first time, and again after tools were used."""
         session = self._reply.session
         most = session["max_output_tokens"]
+        tools = number < _MAX_ROUNDS - 1
+        choice = session["tool_choice"] if tools else "none"
+        if number and choice != "none":
+            # What had to be called was called.
+            choice = "auto"
         return Prompt(
             messages=list(told),
             tools=self._definitions() if tools else (),
-            tool_choice=session["tool_choice"] if tools else "none",
+            tool_choice=choice,
             max_output_tokens=most if isinstance(most, int) else None,
         )
 
