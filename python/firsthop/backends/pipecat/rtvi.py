@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from firsthop.backends.actions import Fail as Fail
+from firsthop.backends.actions import ToClient as ToClient
 from firsthop.realtime.events import CLIENT_EVENTS, new_id
 from firsthop.realtime.responses import message_item
 from firsthop.rtvi.messages import LABEL, message
@@ -29,26 +31,10 @@ _MAX_ERROR: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class ToClient:
-    """Send an event to the client."""
-
-    event: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class ToBot:
     """Send a message to the bot."""
 
     message: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """Tell the client of an error."""
-
-    code: str
-    message: str
-    event_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from firsthop.backends.actions import Fail as Fail
+from firsthop.backends.actions import ToClient as ToClient
 from firsthop.call import Place
 
 
@@ -22,22 +24,6 @@ class ToServer:
     """Send an event to the server; it is in its dialect."""
 
     event: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ToClient:
-    """Send an event to the client."""
-
-    event: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """Tell the client of an error."""
-
-    code: str
-    message: str
-    event_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
