@@ -25,7 +25,9 @@ install: $(VENV)/.stamp/native ## Set up .venv, with the command firsthop in it
 test: $(VENV)/.stamp/test-tools $(PIPECAT)/.stamp/packages $(NPM_STAMPS) ## Run all tests: Rust, Python, and real processes with a browser
 	@scripts/step "Rust tests" cargo test --workspace --locked --quiet
 	@scripts/step "Python tests" $(PYTHON) -m pytest -q -n 2 --ignore tests/e2e --ignore tests/bench
-	@scripts/step "Python tests with real processes" $(PYTHON) -m pytest -q tests/bench tests/e2e
+	@scripts/step "Tests of the benchmarks" $(PYTHON) -m pytest -q tests/bench
+	@scripts/step "Tests with real processes and browsers" \
+	  $(PYTHON) -m pytest -q -n 2 --dist loadfile tests/e2e
 
 .PHONY: check
 check: $(VENV)/.stamp/test-tools ## Run formatters, linters and type checkers, as CI does
