@@ -113,6 +113,12 @@ class TalkingPage:
         samples: Samples = (np.clip(sound, -1, 1) * 32767).astype(np.int16)
         return samples
 
+    async def do(self, name: str, *arguments: object) -> Any:
+        """Call a function of the page's object."""
+        return await self.page.evaluate(
+            f"([name, given]) => window.{self.HANDLE}[name](...given)", [name, arguments]
+        )
+
     async def now_ms(self) -> float:
         """Return the page's time."""
         return float(await self.page.evaluate("() => performance.now()"))

@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Page
-
 from e2e.chromium import TalkingPage, empty_page
 from e2e.pages import origin, served
 from e2e.sound import Samples, silence, wav
@@ -29,9 +27,6 @@ class PipecatPage(TalkingPage):
     HANDLE = "app"
     TRACK = "window.app.track()"
 
-    def __init__(self, page: Page) -> None:
-        super().__init__(page)
-
     async def connect(self, url: str, **options: object) -> dict[str, Any]:
         """Place a call; returns what the bot says when it is ready.
 
@@ -41,12 +36,6 @@ class PipecatPage(TalkingPage):
         """
         ready: dict[str, Any] = await self.do("connect", {"url": url, **options})
         return ready
-
-    async def do(self, name: str, *arguments: object) -> Any:
-        """Call a function of the application."""
-        return await self.page.evaluate(
-            "([name, given]) => window.app[name](...given)", [name, arguments]
-        )
 
     async def act(self, name: str, *arguments: object) -> Any:
         """Call a method of the client."""

@@ -52,12 +52,6 @@ class SdkPage(TalkingPage):
         address = f"{url.replace('http', 'ws', 1)}/v1/realtime?model=any"
         await self.do("connect", {"url": address, "apiKey": key, "socket": True})
 
-    async def do(self, name: str, *arguments: object) -> Any:
-        """Call a function of the application."""
-        return await self.page.evaluate(
-            "([name, given]) => window.app[name](...given)", [name, arguments]
-        )
-
     async def say(self, samples: Samples) -> None:
         """Speak into the microphone; returns when it was said."""
         await self.do("say", base64.b64encode(wav(samples)).decode())

@@ -1,4 +1,4 @@
-"""All calls of a transceiver: opened by an offer, found by their id, closed by either side."""
+"""All calls of a process: opened by offer or socket, found by their id, closed by either side."""
 
 from __future__ import annotations
 

@@ -60,14 +60,19 @@ class LiveReply(Reply):
     def start(self) -> None:
         """Take its place behind those that came before."""
         self._conversation.answering()
-        self._response = self._wish.response(begin=self._begin, cancel=self._cancel)
+        self._response = self._wish.response(self._begin)
         self._conversation.begin(self._response)
 
     def cancel(self, reason: str) -> None:
         """Stop it: turn_detected or client_cancelled."""
         if self._response is not None:
             self._response.cancel(reason)
-        self._cancel()
+        if not self.cancelled:
+            self.cancelled = True
+            if self._task is None:
+                self._end()
+            else:
+                self._task.cancel()
         self._conversation.changed()
 
     # What the agent does.
@@ -130,7 +135,7 @@ class LiveReply(Reply):
     def _current(self) -> Response:
         """The response that what is made next belongs to."""
         if self._response is None:
-            self._response = self._wish.response(cancel=self._cancel)
+            self._response = self._wish.response()
             self._conversation.begin(self._response)
         return self._response
 
@@ -140,15 +145,6 @@ class LiveReply(Reply):
             self._task = asyncio.create_task(self._run(), name=f"reply {self.call.id}")
             # Also if it is cancelled before it runs.
             self._task.add_done_callback(lambda _: self._end())
-
-    def _cancel(self) -> None:
-        if self.cancelled:
-            return
-        self.cancelled = True
-        if self._task is None:
-            self._end()
-        else:
-            self._task.cancel()
 
     async def _run(self) -> None:
         try:

@@ -482,13 +482,9 @@ class Wish:
     input: Sequence[Item] | None = None
     """What is to be answered instead of the conversation."""
 
-    def response(
-        self, *, begin: Callable[[], None] | None = None, cancel: Callable[[], None] | None = None
-    ) -> Response:
-        """Return a response that is like this."""
-        return Response(
-            self.session, metadata=self.metadata, apart=self.apart, begin=begin, cancel=cancel
-        )
+    def response(self, begin: Callable[[], None] | None = None) -> Response:
+        """Return a response that is like this; `begin` is called when it is announced."""
+        return Response(self.session, metadata=self.metadata, apart=self.apart, begin=begin)
 
 
 def unknown_item(event: Mapping[str, Any]) -> EventError:

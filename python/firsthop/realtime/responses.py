@@ -41,8 +41,7 @@ class Response:
         session: The Realtime session as it is for this response.
         metadata: What the client attached to it.
         apart: Whether its items stay out of the conversation.
-        begin: Called once, when it is announced.
-        cancel: Called once, if it is cancelled.
+        begin: Called once, when it is announced, unless it is over by then.
     """
 
     def __init__(
@@ -52,7 +51,6 @@ class Response:
         metadata: Mapping[str, Any] | None = None,
         apart: bool = False,
         begin: Callable[[], None] | None = None,
-        cancel: Callable[[], None] | None = None,
     ) -> None:
         self.id = new_id("resp")
         self.items: list[OutputItem] = []
@@ -64,7 +62,6 @@ class Response:
         self._metadata = metadata
         self._apart = apart
         self._begin = begin
-        self._cancel = cancel
         self._told = 0
         self._cancelled: str | None = None
         self._incomplete: str | None = None
@@ -79,11 +76,6 @@ class Response:
     def over(self) -> bool:
         """Whether nothing more happens to it but to be told of."""
         return not self.open and all(item.outcome is not None for item in self.items)
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether it was cancelled as a whole."""
-        return self._cancelled is not None
 
     def add(self, item: OutputItem) -> None:
         """Let an item be the next."""
@@ -111,8 +103,6 @@ class Response:
             self.open = False
             for item in self.items:
                 item.abandon()
-            if self._cancel is not None:
-                self._cancel()
 
     def fail(self, code: str) -> None:
         """Take note that something went wrong; `code` is a word for programs."""
