@@ -105,7 +105,7 @@ class ToneSynthesiser(Synthesiser):
 
     said: list[str] = field(default_factory=list)
     voices: list[str | None] = field(default_factory=list)
-    failure: StageError | None = None
+    failure: Exception | None = None
     gate: asyncio.Event | None = None
     open: int = 0
 

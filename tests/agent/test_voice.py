@@ -307,6 +307,18 @@ async def test_what_cannot_be_spoken_can_be_read() -> None:
         assert error["error"]["code"] == "speech_failed"
 
 
+async def test_a_voice_that_is_broken_holds_nobody_up() -> None:
+    async with talking([Text("One sentence. "), Text("Another one.")]) as talk:
+        talk.voice.failure = ValueError("a mistake in the stage")
+        await talk.turn()
+        response = await talk.done()
+        assert response["status"] == "failed"
+        assert talk.transcripts()[0].startswith("One sentence. Another one.")
+        [error] = talk.call.all("error")
+        assert error["error"]["code"] == "speech_failed"
+        assert "mistake" not in str(error)
+
+
 async def test_an_answer_that_is_cut_says_so() -> None:
     async with talking([Text("So far."), Cut("max_output_tokens")]) as talk:
         await talk.turn()

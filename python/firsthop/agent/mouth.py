@@ -10,9 +10,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
+import structlog
+
 from firsthop.agent.sentences import Sentences, spoken
 from firsthop.agent.stages import StageError, Synthesiser
 
+log = structlog.get_logger()
+
+_BROKEN: Final = StageError("speech_failed", "speech could not be made")
 #: Sentences that are made at the same time: the one that is said, and the next.
 _AHEAD: Final = 2
 #: Pieces of sound that wait for the caller's line, of the size that the stage makes.
@@ -24,7 +29,7 @@ class _Sentence:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.pieces: asyncio.Queue[bytes | StageError | None] = asyncio.Queue(_MAX_WAITING)
+        self.pieces: asyncio.Queue[bytes | None] = asyncio.Queue(_MAX_WAITING)
 
 
 class Mouth:
@@ -75,11 +80,8 @@ class Mouth:
             while (sentence := await self._said.get()) is not None:
                 yield sentence.text
                 while self._heard and (piece := await sentence.pieces.get()) is not None:
-                    if isinstance(piece, StageError):
-                        self.failure = self.failure or piece
-                    else:
-                        self._sounded()
-                        yield piece
+                    self._sounded()
+                    yield piece
         finally:
             await self.close()
 
@@ -110,5 +112,8 @@ class Mouth:
                             await sentence.pieces.put(piece)
                 except StageError as error:
                     self.failure = self.failure or error
-                    await sentence.pieces.put(error)
+                except Exception as error:
+                    # A mistake in a stage: the words are told, and nobody waits for the sound.
+                    log.error("speech.failed", error=repr(error), exc_info=error)
+                    self.failure = self.failure or _BROKEN
             await sentence.pieces.put(None)
