@@ -26,8 +26,9 @@ test: $(VENV)/.stamp/test-tools $(PIPECAT)/.stamp/packages $(NPM_STAMPS) ## Run 
 	@scripts/step "Rust tests" cargo test --workspace --locked --quiet
 	@scripts/step "Python tests" $(PYTHON) -m pytest -q -n 2 --ignore tests/e2e --ignore tests/bench
 	@scripts/step "Tests of the benchmarks" $(PYTHON) -m pytest -q tests/bench
-	@scripts/step "Tests with real processes and browsers" \
-	  $(PYTHON) -m pytest -q -n 2 --dist loadfile tests/e2e
+	@scripts/step "Tests with real processes" \
+	  $(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not browser" tests/e2e
+	@scripts/step "Tests with browsers" $(PYTHON) -m pytest -q -m browser tests/e2e
 
 .PHONY: check
 check: $(VENV)/.stamp/test-tools ## Run formatters, linters and type checkers, as CI does

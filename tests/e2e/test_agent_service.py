@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from e2e import network, sound
 from e2e.pages import origin
 from e2e.peer import Peer
@@ -12,6 +14,9 @@ from e2e.processes import Edge, Process
 from e2e.sdk_page import client_secret, sdk_page
 from e2e.waiting import until
 from firsthop.bench.endpoints import Endpoints, Fault, Reply, Script, in_turn, serving
+
+#: A browser wants a core to itself, or what is heard of it stumbles.
+pytestmark = pytest.mark.browser
 
 QUESTION = "What is two hundred and fifty six plus thirty one?"
 STORY = "Once upon a time there was a lighthouse. " + "And the sea went up and down. " * 12

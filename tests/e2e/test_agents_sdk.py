@@ -30,6 +30,9 @@ from e2e.waiting import until
 from firsthop.speech.espeak import Voice
 from realtime_server import RealtimeServer, Reply
 
+#: A browser wants a core to itself, or what is heard of it stumbles.
+pytestmark = pytest.mark.browser
+
 API_KEY = "an-api-key-of-24-letters"
 BACKEND_KEY = "sk-of-the-model-behind-it"
 WEATHER = "It is sunny in Lisbon today, and the wind comes from the west."

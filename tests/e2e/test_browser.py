@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from e2e import sound
 from e2e.chromium import DemoPage, demo_page
@@ -12,6 +13,9 @@ from e2e.network import HOST
 from e2e.processes import Edge, Process
 from e2e.sound import RATE
 from e2e.waiting import until
+
+#: A browser wants a core to itself, or what is heard of it stumbles.
+pytestmark = pytest.mark.browser
 
 API_KEY = "a-key-for-this-test-and-no-other"
 #: Of the fake microphone once it has said its words: longer than any call here.

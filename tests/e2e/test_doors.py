@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 import websockets
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import VideoStreamTrack
@@ -22,6 +23,9 @@ from e2e.chromium import TalkingPage, empty_page
 from e2e.peer import Microphone
 from e2e.processes import Edge, Process
 from e2e.waiting import DEADLINE_S, until
+
+#: A browser wants a core to itself, or what is heard of it stumbles.
+pytestmark = pytest.mark.browser
 
 SDP = {"Content-Type": "application/sdp"}
 

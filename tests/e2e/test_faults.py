@@ -16,6 +16,9 @@ from e2e.processes import Edge, Process
 from e2e.sound import RATE
 from e2e.waiting import until
 
+#: A browser wants a core to itself, or what is heard of it stumbles.
+pytestmark = pytest.mark.browser
+
 WORDS = sound.speech(sound.SENTENCE)
 OTHER_WORDS = sound.speech(sound.OTHER_SENTENCE)
 

@@ -15,6 +15,9 @@ from e2e.pipecat_page import pipecat_page
 from e2e.processes import Edge, Process
 from e2e.waiting import until
 
+#: A browser wants a core to itself, or what is heard of it stumbles.
+pytestmark = pytest.mark.browser
+
 KEY = "swordfish-swordfish-swordfish"
 SENTENCE = "The quick brown fox jumps."
 OTHER_SENTENCE = "Every morning seven boats."

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 from playwright.async_api import Error as PageError
 from playwright.async_api import Response
 
@@ -19,6 +20,9 @@ from e2e.processes import Edge, Process
 from e2e.sdk_page import client_secret
 from e2e.waiting import until
 from firsthop.speech.espeak import Voice
+
+#: A browser wants a core to itself, or what is heard of it stumbles.
+pytestmark = pytest.mark.browser
 
 API_KEY = "an-api-key-of-24-letters"
 WEATHER = "It is sunny in Lisbon today, and the wind comes from the west."

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import pytest
 
 from e2e import network, sound
 from e2e.chromium import DemoPage, demo_page
 from e2e.network import HOST
 from e2e.processes import Edge, Process
 from e2e.waiting import until
+
+#: A browser wants a core to itself, or what is heard of it stumbles.
+pytestmark = pytest.mark.browser
 
 #: Of the fake microphone once it has said its words: longer than any call here.
 REST = sound.silence(90)
