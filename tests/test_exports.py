@@ -11,6 +11,7 @@ PUBLIC = {
     "CallEvent",
     "CallerIdle",
     "ConfigError",
+    "DigitPressed",
     "FirsthopError",
     "Message",
     "OfferError",

@@ -101,6 +101,7 @@ impl Call {
             advertised: &[server()],
             advertised_tcp: &[],
             certificate: own,
+            channel: None,
             sound,
         };
         let (session, answer) =

@@ -10,11 +10,15 @@ from typing import final
 from typing_extensions import disjoint_base
 
 __all__ = [
+    "CallerReport",
+    "Callers",
     "Engine",
     "Event",
     "Notice",
     "OpusPacket",
     "Relay",
+    "decode",
+    "encode",
     "open_token",
     "seal_hop_header",
     "seal_token",
@@ -133,6 +137,34 @@ class Event:
         def interrupted(self) -> bool: ...
 
     @final
+    class Digit(Event):
+        """The client pressed a key: ``0`` to ``9``, ``*``, ``#``, ``A`` to ``D``."""
+
+        __match_args__ = ("session", "digit")
+        def __new__(cls, session: int, digit: str) -> Event.Digit: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def digit(self) -> str: ...
+
+    @final
+    class Renegotiated(Event):
+        """An offer in mid-call was answered, or refused with an error about a line of it."""
+
+        __match_args__ = ("session", "answer", "error", "line")
+        def __new__(
+            cls, session: int, answer: str | None, error: str | None, line: int | None
+        ) -> Event.Renegotiated: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def answer(self) -> str | None: ...
+        @property
+        def error(self) -> str | None: ...
+        @property
+        def line(self) -> int | None: ...
+
+    @final
     class Closed(Event):
         """The session is gone."""
 
@@ -169,11 +201,25 @@ class Engine:
         max_sessions: int,
     ) -> Engine: ...
     def accept(
-        self, offer: str, *, sample_rate: int, frame_ms: int, bitrate: int, complexity: int
+        self,
+        offer: str,
+        *,
+        sample_rate: int,
+        frame_ms: int,
+        bitrate: int,
+        complexity: int,
+        channel: int | None = None,
     ) -> tuple[int, str]:
-        """Accept an SDP offer: (session, answer). Raises OfferError or OverloadedError."""
-    def accept_opus(self, offer: str, *, frame_ms: int) -> tuple[int, str]:
+        """Accept an SDP offer: (session, answer). Raises OfferError or OverloadedError.
+
+        `channel` is the id of a data channel that both sides have agreed on beforehand.
+        """
+    def accept_opus(
+        self, offer: str, *, frame_ms: int, channel: int | None = None
+    ) -> tuple[int, str]:
         """Accept an offer for a session whose sound stays Opus, in batches of `frame_ms`."""
+    def renegotiate(self, session: int, offer: str) -> None:
+        """Answer an offer in mid-call; one `Renegotiated` per offer follows, in their order."""
     def play(self, session: int, utterance: int, pcm: bytes, *, complete: bool) -> None:
         """Say PCM16LE mono as the next part of an utterance. Raises OverloadedError."""
     def play_opus(
@@ -296,6 +342,136 @@ class Relay:
         """End the workers, and return for each the flows that changed since `export`."""
     def stop(self) -> None:
         """End the workers."""
+
+@final
+class Callers:
+    """WebRTC clients for load tests: each a socket, ICE, DTLS, SRTP and a data channel of its own.
+
+    Threads of its own; `stop` ends them. Whoever is asked for a caller that is forgotten raises
+    LookupError.
+    """
+
+    def __new__(
+        cls,
+        *,
+        local: str,
+        threads: int,
+        sound: Sequence[bytes],
+        marks: Sequence[int],
+        channel: str | None,
+    ) -> Callers:
+        """Start `threads` threads.
+
+        `local` is the IP address that sockets are bound to. `sound` are Opus payloads that callers
+        say in a loop, each beginning at another place and with a clock of its own. `marks` are
+        indices into `sound` of packets that begin with a mark: 60 ms of 1,500 Hz at -6 dBFS, with
+        at least 200 ms of silence before it and 100 ms after it. `channel` is the label of the data
+        channels, None for none. Raises ValueError when the sound is no Opus.
+        """
+    def offer(self, *, talks: bool = True, listens: bool = False) -> tuple[int, str]:
+        """Make a caller: (caller, SDP offer with its host candidate).
+
+        One that does not talk sends no audio; one that listens decodes what it hears and times the
+        marks. Raises OSError when there is no socket to be had.
+        """
+    def answer(self, caller: int, answer: str) -> None:
+        """Give a caller the server's SDP answer: now it connects.
+
+        Raises OfferError when the answer cannot be used; the caller is forgotten then.
+        """
+    def refuse(self, caller: int) -> None:
+        """Forget a caller whose offer was refused."""
+    def send(self, caller: int, text: str) -> None:
+        """Send on its data channel, once that is open."""
+    def hang_up(self, caller: int) -> None:
+        """Close it properly, in the background, and forget it; what it counted stays."""
+    def measure(self) -> None:
+        """Begin all counts of media anew, but not the stages: for after the ramp-up."""
+    def totals(self) -> dict[str, int]:
+        """How many callers are waiting, connecting, connected, closed and failed now, and counts.
+
+        Audio packets since `measure`, also of callers that hung up: sent, received, lost,
+        reordered, duplicated; late (sent more than 5 ms after their time, or left out: the load
+        does not keep up). Of any kind: unsent (datagrams that the system refused), messages (data
+        channel), sent_bytes and received_bytes (UDP payload).
+        """
+    def gaps(self) -> list[int]:
+        """Histogram of the time between consecutive audio packets of a caller since `measure`.
+
+        Bin n of 2,000 counts gaps in [n/4, (n+1)/4) ms, the last one all longer ones. Where the RTP
+        clock jumped with no packet lost (DTX), what it jumped beyond a packet's duration is taken
+        off.
+        """
+    def call(self, caller: int) -> CallerReport:
+        """All that is known of a caller."""
+    def callers(self) -> list[int]:
+        """All callers that are not forgotten, in the order in which they came."""
+    def stop(self) -> None:
+        """Hang up every caller and end the threads."""
+
+@final
+class CallerReport:
+    """What one caller tells of its call. Counts are of audio packets since `Callers.measure`."""
+
+    @property
+    def state(self) -> str:
+        """``waiting``, ``connecting``, ``connected``, ``closed`` or ``failed``."""
+    @property
+    def failure(self) -> str | None:
+        """``ice`` or ``dtls``: not done within 15 s, or DTLS failed.
+
+        ``lost``: no consent for 10 s. ``protocol``: what came breaks it. ``closed_by_server``.
+        """
+    @property
+    def stages_ms(self) -> dict[str, float]:
+        """From the answer to ``ice``, ``connected`` (DTLS is done), ``channel``, ``audio``."""
+    @property
+    def sent(self) -> int: ...
+    @property
+    def received(self) -> int:
+        """Each packet once."""
+    @property
+    def lost(self) -> int:
+        """As far as sequence numbers tell."""
+    @property
+    def reordered(self) -> int:
+        """Packets that came after a later one."""
+    @property
+    def duplicated(self) -> int: ...
+    @property
+    def messages(self) -> int:
+        """Data channel messages that came."""
+    @property
+    def jitter_ms(self) -> float:
+        """Interarrival jitter, latest (RFC 3550 section 6.4.1)."""
+    @property
+    def round_trip_ms(self) -> float | None:
+        """Of the latest STUN check."""
+    @property
+    def delays_ms(self) -> list[float]:
+        """For each mark that came back: from when its packet was sent to when its onset arrived.
+
+        Right while marks are further apart than they take to come back; the newest 4,096.
+        """
+    @property
+    def marks_missed(self) -> int:
+        """Marks that had not come back when the next one was sent."""
+
+def encode(
+    pcm: bytes,
+    *,
+    rate: int,
+    bitrate: int,
+    complexity: int,
+    packet_ms: int,
+    channels: int = 1,
+    fec: bool = False,
+    loss_percent: int = 0,
+) -> list[bytes]:
+    """Encode PCM16LE as Opus payloads of `packet_ms` (10, 20, 40, 60) each. Raises ValueError."""
+
+def decode(packets: Sequence[bytes], *, rate: int) -> bytes:
+    """PCM16LE mono of Opus payloads, in order and with none missing. Raises ValueError."""
 
 def seal_token(
     *,

@@ -85,6 +85,14 @@ class CallerIdle:
 
 
 @dataclass(frozen=True, slots=True)
+class DigitPressed:
+    """The caller pressed a key (DTMF, RFC 4733)."""
+
+    digit: str
+    """``0`` to ``9``, ``*``, ``#``, or ``A`` to ``D``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """An event from the client's data channel that firsthop has no answer to itself."""
 
@@ -92,7 +100,9 @@ class Message:
     """The parsed JSON object; it has a ``type``."""
 
 
-CallEvent = AudioFrame | OpusPackets | SpeechStarted | SpeechEnded | CallerIdle | Message
+CallEvent = (
+    AudioFrame | OpusPackets | SpeechStarted | SpeechEnded | CallerIdle | DigitPressed | Message
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -366,7 +366,9 @@ def _inherit(inherited: socket.socket | None, host: str, port: int) -> socket.so
 
 def _bind(name: str, host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family)
+    # asyncio turns Nagle's algorithm off only where the protocol is named. With it the body of an
+    # answer would wait for the acknowledgement of its headers: a round trip, or 40 ms.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))

@@ -183,7 +183,7 @@ class Conversation:
         self._checked = 0
         if socket is None:
             kind = OpusLine if traits.get("opus") else EngineLine
-            self.call.connect(kind(self.engine.native, 1))
+            self.call.connect(kind(self.engine.loop, 1))
         else:
             self.call.connect(SocketLine(self.call.sample_rate, self.call.handle))
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from firsthop._native import Engine, Event, OpusPacket
 from firsthop.errors import OverloadedError
+from firsthop.transceiver.engine import EngineLoop
 
 Note = tuple[object, ...]
 
@@ -24,6 +25,8 @@ class FakeEngine:
         self.texts: list[dict[str, Any]] = []
         self.accepted: list[dict[str, int]] = []
         """How the sound of each session was wanted."""
+        self.channels: list[int | None] = []
+        """The data channel that each session was to know of."""
         self.overloads = 0
         """How many of the next commands it does not take."""
         self.stopped = False
@@ -39,6 +42,16 @@ class FakeEngine:
         """The engine, for whoever wants the native one."""
         return cast(Engine, self)
 
+    @property
+    def engine(self) -> Engine:
+        """Itself, for whoever has it from a loop."""
+        return self.native
+
+    @property
+    def loop(self) -> EngineLoop:
+        """The loop that runs it, for lines."""
+        return cast(EngineLoop, self)
+
     def report(self, *events: Event) -> None:
         """Have events wait."""
         self._waiting += events
@@ -50,10 +63,11 @@ class FakeEngine:
             self._noted.clear()
             await self._noted.wait()
 
-    def accept(self, offer: str, **audio: int) -> tuple[int, str]:
+    def accept(self, offer: str, *, channel: int | None = None, **audio: int) -> tuple[int, str]:
         """Accept every offer, unless there is a refusal."""
         if self.refusal is not None:
             raise self.refusal
+        self.channels.append(channel)
         self._sessions += 1
         self.accepted.append(audio)
         return self._sessions, f"answer to {offer}"
@@ -62,9 +76,15 @@ class FakeEngine:
         """Take note."""
         self._take("play", session, utterance, pcm, complete)
 
-    def accept_opus(self, offer: str, **audio: int) -> tuple[int, str]:
+    def accept_opus(
+        self, offer: str, *, channel: int | None = None, **audio: int
+    ) -> tuple[int, str]:
         """Accept every offer, unless there is a refusal."""
-        return self.accept(offer, **audio)
+        return self.accept(offer, channel=channel, **audio)
+
+    def renegotiate(self, session: int, offer: str) -> None:
+        """Take note; the test reports the answer."""
+        self._take("renegotiate", session, offer)
 
     def play_opus(
         self, session: int, utterance: int, packets: Sequence[OpusPacket], *, complete: bool

@@ -81,6 +81,9 @@ class ModelLine:
     def send(self, text: str) -> None:
         self.texts.append(text)
 
+    async def renegotiate(self, offer: str) -> str:
+        raise AssertionError(offer)
+
     def close(self) -> None:
         self.reports.append(Event.Closed(1, "hung_up"))
 

@@ -174,7 +174,7 @@ def test_hanging_up_is_the_last_that_is_told_once(played: Played) -> None:
 
 def test_an_engines_session_is_commanded_by_its_number() -> None:
     engine = FakeEngine()
-    line = EngineLine(engine.native, 7)
+    line = EngineLine(engine.loop, 7)
     line.play(0, b"ab", complete=True)
     line.flush()
     line.send("{}")

@@ -201,9 +201,11 @@ class Answers:
     def __init__(self) -> None:
         self.rates: list[int | None] = []
 
-    def answer(self, offer: str, handler: object, sample_rate: int | None) -> tuple[OpusLine, str]:
+    def answer(
+        self, offer: str, handler: object, sample_rate: int | None, channel: int | None = None
+    ) -> tuple[OpusLine, str]:
         self.rates.append(sample_rate)
-        return OpusLine(FakeEngine().native, 1), "answer"
+        return OpusLine(FakeEngine().loop, 1), "answer"
 
 
 async def test_calls_of_opus_come_by_webrtc_only() -> None:

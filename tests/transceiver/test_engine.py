@@ -11,7 +11,7 @@ import pytest
 from calls.fake_engine import FakeEngine
 from firsthop._native import Event, OpusPacket
 from firsthop.config import AudioSettings, Settings, TransceiverSettings
-from firsthop.errors import OfferError
+from firsthop.errors import OfferError, SessionClosed
 from firsthop.transceiver import engine as module
 from firsthop.transceiver.engine import EngineLoop, own_address
 
@@ -165,3 +165,49 @@ async def test_answers_name_this_machine_unless_addresses_are_set(engine: FakeEn
 
 def test_own_address_is_one_that_a_socket_can_have() -> None:
     assert own_address().count(".") == 3
+
+
+async def test_offers_in_mid_call_are_answered_in_their_order(
+    loop: EngineLoop, engine: FakeEngine
+) -> None:
+    loop.accept("offer", Inbox(), 16_000)
+    loop.accept("offer", Inbox(), 16_000)
+    asked = [loop.renegotiate(1, "a"), loop.renegotiate(2, "b"), loop.renegotiate(1, "c")]
+    waiting = [asyncio.ensure_future(one) for one in asked]
+    await engine.until("renegotiate", 1, "c")
+    engine.report(
+        Event.Renegotiated(1, "to a", None, None),
+        Event.Renegotiated(1, None, "no audio", 3),
+        Event.Renegotiated(2, "to b", None, None),
+    )
+    assert await waiting[0] == "to a"
+    assert await waiting[1] == "to b"
+    with pytest.raises(OfferError, match="line 3: no audio"):
+        await waiting[2]
+
+
+async def test_who_gives_up_waiting_leaves_the_answer_of_the_next_offer_alone(
+    loop: EngineLoop, engine: FakeEngine
+) -> None:
+    loop.accept("offer", Inbox(), 16_000)
+    first = asyncio.ensure_future(loop.renegotiate(1, "a"))
+    second = asyncio.ensure_future(loop.renegotiate(1, "b"))
+    await engine.until("renegotiate", 1, "b")
+    first.cancel()
+    engine.report(
+        Event.Renegotiated(1, "to a", None, None), Event.Renegotiated(1, "to b", None, None)
+    )
+    assert await second == "to b"
+
+
+async def test_an_offer_to_a_session_that_ends_is_not_waited_for(
+    loop: EngineLoop, engine: FakeEngine
+) -> None:
+    loop.accept("offer", Inbox(), 16_000)
+    waiting = asyncio.ensure_future(loop.renegotiate(1, "a"))
+    await engine.until("renegotiate", 1, "a")
+    engine.report(Event.Closed(1, "client_closed"))
+    with pytest.raises(SessionClosed, match="client_closed"):
+        await waiting
+    with pytest.raises(SessionClosed):
+        await loop.renegotiate(1, "again")

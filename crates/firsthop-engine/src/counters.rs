@@ -19,6 +19,8 @@ pub enum DropReason {
     UnknownSession,
     /// From an address that has not proved itself, or to one beyond its allowance.
     Unproved,
+    /// Of a client that sends more than any call takes.
+    TooMany,
     /// A data channel message that is not UTF-8 text.
     NotText,
     /// A message for a data channel that is not open, or that has too much waiting already.
@@ -33,7 +35,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::NotFromRelay,
         Self::HopUnknownKey,
@@ -41,6 +43,7 @@ impl DropReason {
         Self::HopTick,
         Self::UnknownSession,
         Self::Unproved,
+        Self::TooMany,
         Self::NotText,
         Self::NotSent,
         Self::PlayoutFull,
@@ -59,6 +62,7 @@ impl DropReason {
             Self::HopTick => "hop_tick",
             Self::UnknownSession => "unknown_session",
             Self::Unproved => "unproved",
+            Self::TooMany => "too_many",
             Self::NotText => "not_text",
             Self::NotSent => "not_sent",
             Self::PlayoutFull => "playout_full",

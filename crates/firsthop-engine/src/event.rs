@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::collect::Received;
+use crate::offer::OfferError;
 
 /// Names a session within its engine. Unique for the engine's lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,6 +68,20 @@ pub enum Event {
         played_ms: u64,
         /// Flushed before its end.
         interrupted: bool,
+    },
+    /// The client pressed a key (RFC 4733).
+    Digit {
+        /// Which session.
+        session: SessionId,
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        digit: char,
+    },
+    /// An offer to renegotiate has been dealt with; offers are answered in their order.
+    Renegotiated {
+        /// Which session.
+        session: SessionId,
+        /// The SDP answer, or why the offer was refused: the session goes on as it was.
+        answer: Result<String, OfferError>,
     },
     /// The session is gone. The last event of a session.
     Closed {

@@ -10,13 +10,16 @@
 //! and the socket.
 
 pub mod answer;
+mod budget;
 mod candidate;
 pub mod collect;
 mod counters;
+mod digits;
 mod endpoint;
 mod event;
 pub mod listen;
 mod mailbox;
+mod negotiation;
 pub mod offer;
 pub mod pace;
 pub mod packet;
@@ -27,6 +30,7 @@ pub mod session;
 pub mod shard;
 pub mod sound;
 mod utterances;
+mod voices;
 
 use std::collections::VecDeque;
 use std::io;
@@ -163,13 +167,19 @@ impl Engine {
         })
     }
 
-    /// Accepts an SDP offer: returns the session's name and the SDP answer.
+    /// Accepts an SDP offer: returns the session's name and the SDP answer. `channel` is the id of
+    /// a data channel that client and server have agreed on beforehand; the offer tells of none.
     ///
     /// Takes about 0.1 ms and waits for nothing.
     ///
     /// # Errors
     /// [`EngineError`].
-    pub fn accept(&self, offer: &str, sound: Sound) -> Result<(SessionId, String), EngineError> {
+    pub fn accept(
+        &self,
+        offer: &str,
+        sound: Sound,
+        channel: Option<u16>,
+    ) -> Result<(SessionId, String), EngineError> {
         let sessions = |shard: &Running| shard.counters.sessions.load(Ordering::Relaxed);
         if self.shards.iter().map(sessions).sum::<u64>() >= self.config.max_sessions {
             return Err(EngineError::Full);
@@ -191,6 +201,7 @@ impl Engine {
             advertised: &self.config.advertised,
             advertised_tcp: &self.config.advertised_tcp,
             certificate: self.certificate.clone(),
+            channel,
             sound,
         };
         let (session, answer) =
@@ -253,6 +264,23 @@ impl Engine {
         )
     }
 
+    /// Answers an offer in mid-call: one [`Event::Renegotiated`] per offer follows, in their order.
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`]: the shard does not keep up, nothing was taken.
+    pub fn renegotiate(&self, session: SessionId, offer: String) -> Result<(), EngineError> {
+        let shard = &self.shards[self.shard_of(session)];
+        // The count is for calls; here it only has to differ from those of other tokens.
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let credentials = self.credentials(shard.owner, number)?;
+        let command = Command::Renegotiate {
+            session,
+            offer,
+            credentials,
+        };
+        shard.endpoint.send(command).map_err(|_| EngineError::Busy)
+    }
+
     /// Stops speaking. One `PlayoutEnded` event per utterance tells what was played.
     ///
     /// # Errors
@@ -293,8 +321,11 @@ impl Engine {
     }
 
     fn send_command(&self, session: SessionId, command: Command) -> Result<(), MailboxFull> {
-        let index = session.0 % self.shards.len() as u64;
-        self.shards[index as usize].endpoint.send(command)
+        self.shards[self.shard_of(session)].endpoint.send(command)
+    }
+
+    fn shard_of(&self, session: SessionId) -> usize {
+        (session.0 % self.shards.len() as u64) as usize
     }
 
     fn credentials(&self, owner: Owner, number: u64) -> Result<IceCreds, EngineError> {

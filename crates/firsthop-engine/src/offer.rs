@@ -36,6 +36,13 @@ impl fmt::Display for OfferError {
 
 impl std::error::Error for OfferError {}
 
+impl OfferError {
+    /// The call that it is for has ended meanwhile.
+    pub(crate) fn over() -> Self {
+        missing("the call is over")
+    }
+}
+
 fn at(line: usize, message: impl Into<String>) -> OfferError {
     OfferError {
         line: Some(line),

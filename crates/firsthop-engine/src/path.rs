@@ -187,6 +187,12 @@ impl Paths {
         self.checks.push_back((transaction, route));
     }
 
+    /// Whether a check of ours has that transaction and went by the path of `route`.
+    pub fn is_check(&self, transaction: TransactionId, route: Route) -> bool {
+        let mut checks = self.checks.iter();
+        checks.any(|&(check, by)| check == transaction && by.path() == route.path())
+    }
+
     /// Notes a success answer to one of our checks: 96 random bits came back from where they were
     /// sent, so whoever is there receives.
     ///

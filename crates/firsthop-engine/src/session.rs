@@ -10,37 +10,31 @@ use std::time::{Duration, Instant};
 
 use firsthop_wire::demux::{self, Kind};
 use firsthop_wire::hop::Flags;
-use firsthop_wire::stun::{Binding, Class};
-use str0m::change::SdpOffer;
+use firsthop_wire::stun::{Binding, Class, TransactionId};
 use str0m::channel::ChannelId;
-use str0m::config::{DtlsCert, DtlsVersion};
+use str0m::config::DtlsCert;
 use str0m::ice::IceCreds;
-use str0m::media::{MediaKind, Mid, Pt};
+use str0m::media::MediaKind;
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{Extension, ExtensionMap, RtpWrite, SeqNo, Ssrc};
-use str0m::{IceConnectionState, Input, Output, Rtc, RtcConfig, RtcError};
+use str0m::rtp::RtpPacket;
+use str0m::{Input, Output, Rtc, RtcError};
 
-use crate::answer;
-use crate::candidate;
 use crate::event::{CloseReason, Event, SessionId, UtteranceId};
-use crate::offer::{self, OfferError};
+use crate::negotiation::{self, Terms};
+pub use crate::negotiation::AcceptError;
+use crate::offer::OfferError;
 use crate::packet::OpusPacket;
 use crate::path::{PathKey, Paths, Route, Standing};
-use crate::playout::{Packet, Progress, QueueFull};
+use crate::playout::{Progress, QueueFull};
 use crate::sound::{Hearing, Sound, Speaking};
+use crate::voices::{Heard, Voices};
 
 /// From the answer to the end of the DTLS handshake.
 const SETUP_DEADLINE: Duration = Duration::from_secs(15);
-/// Without any answer to our checks, after the ICE agent has already waited for several.
-const CONSENT_GRACE: Duration = Duration::from_secs(10);
+/// Without an answer to our checks, the client has taken back its consent (RFC 7675 §5.1).
+const CONSENT: Duration = Duration::from_secs(30);
 /// What closing has to say (RTCP BYE, DTLS close_notify) is said within this.
 const CLOSING: Duration = Duration::from_millis(200);
-/// Messages and their fragments stay below any path's MTU, IPv6 tunnels included.
-const MTU: usize = 1200;
-/// Largest data channel message that a client may send, in bytes.
-const MAX_MESSAGE: u32 = 256 * 1024;
-/// Messages that the client has not acknowledged, in bytes: minutes of events. More is lost.
-const MAX_UNACKNOWLEDGED: usize = 1 << 20;
 /// Outputs of one drain, far above what a mutation causes: beyond, the stack is going in circles.
 const MAX_OUTPUTS: usize = 10_000;
 
@@ -57,6 +51,9 @@ pub struct SessionConfig<'a> {
     pub advertised_tcp: &'a [SocketAddr],
     /// Shared by all sessions: making one costs milliseconds.
     pub certificate: DtlsCert,
+    /// The id of a data channel that both sides have agreed on beforehand, if there is one. The
+    /// offer does not tell of such channels (RFC 8831 §6.4).
+    pub channel: Option<u16>,
     /// How its sound is handed over and taken.
     pub sound: Sound,
 }
@@ -72,6 +69,8 @@ pub struct Outbox {
     pub paths: Vec<(PathKey, Standing)>,
     /// Paths that the session keeps no more.
     pub forgotten: Vec<PathKey>,
+    /// Server ufrags that the session goes by no more.
+    pub ufrags: Vec<String>,
 }
 
 /// One datagram for a client.
@@ -102,9 +101,7 @@ enum State {
     SettingUp {
         deadline: Instant,
     },
-    Connected {
-        consent_lost: Option<Instant>,
-    },
+    Connected,
     Closing {
         reason: CloseReason,
         deadline: Instant,
@@ -112,46 +109,27 @@ enum State {
     Closed,
 }
 
-struct Voice {
-    mid: Mid,
-    payload_type: Pt,
-    sequence: SeqNo,
-}
-
 /// One WebRTC session.
 pub struct Session {
     id: SessionId,
     rtc: Rtc,
-    ufrag: String,
+    /// The server ufrags by which checks find it, the latest last: after an ICE restart the client
+    /// goes on with the one before until it has read the answer.
+    ufrags: Vec<String>,
     /// Where packets arrive as far as the ICE agent knows, most preferred first.
     advertised: Vec<(Protocol, SocketAddr)>,
     state: State,
     rtc_deadline: Instant,
     paths: Paths,
-    voice: Option<Voice>,
+    /// When the client last answered a check.
+    consent: Instant,
+    voices: Voices,
     channel: Option<ChannelId>,
     hearing: Hearing,
-    /// The stream that is heard: each has its own sequence numbers and clock.
-    heard: Option<Ssrc>,
     speaking: Speaking,
     /// Set when SRTP let a packet through: it came from the client, by whatever relay.
     authenticated: bool,
     counts: SessionCounts,
-}
-
-/// Why an offer did not become a session.
-#[derive(Debug)]
-pub enum AcceptError {
-    /// The offer is wrong.
-    Offer(OfferError),
-    /// Something of ours is.
-    Internal(String),
-}
-
-impl From<OfferError> for AcceptError {
-    fn from(error: OfferError) -> Self {
-        Self::Offer(error)
-    }
 }
 
 impl Session {
@@ -164,56 +142,32 @@ impl Session {
         offer: &str,
         config: SessionConfig<'_>,
     ) -> Result<(Self, String), AcceptError> {
-        let checked = offer::check(offer)?;
-        let refused = |message: String| OfferError {
-            line: None,
-            message,
-        };
-        let offer = SdpOffer::from_sdp_string(&checked)
-            .map_err(|error| refused(first_line(&error.to_string())))?;
-
         let ufrag = config.credentials.ufrag.clone();
-        let mut rtc = rtc_config(config.credentials, config.certificate).build(now);
-        let mut advertised = Vec::new();
-        let udp = config.advertised.iter();
-        let udp = udp.map(|&address| (Protocol::Udp, address, candidate::udp(address)));
-        let tcp = config.advertised_tcp.iter().enumerate();
-        let tcp = tcp.map(|(index, &address)| {
-            let candidate = candidate::tcp_passive(index, address);
-            (Protocol::Tcp, address, candidate)
-        });
-        for (protocol, address, candidate) in udp.chain(tcp) {
-            let candidate =
-                candidate.map_err(|error| AcceptError::Internal(format!("{address}: {error}")))?;
-            rtc.add_local_candidate(candidate);
-            advertised.push((protocol, address));
-        }
-        let answer = rtc
-            .sdp_api()
-            .accept_offer(offer)
-            .map_err(|error| refused(first_line(&error.to_string())))?
-            .to_sdp_string();
-        let answer = answer::with_inactive_video(&checked, &answer);
-        // An m-line that cannot be served is answered with port 0 (RFC 3264 §6).
-        if answer.contains("\r\nm=audio 0 ") {
-            return Err(refused("no Opus payload type on the m=audio line".to_owned()).into());
-        }
-
+        let terms = Terms {
+            credentials: config.credentials,
+            certificate: config.certificate,
+            udp: config.advertised,
+            tcp: config.advertised_tcp,
+            channel: config.channel,
+        };
+        let (rtc, answer) = negotiation::begin(now, offer, terms)?;
+        let udp = config.advertised.iter().map(|&udp| (Protocol::Udp, udp));
+        let tcp = config.advertised_tcp.iter().map(|&tcp| (Protocol::Tcp, tcp));
         let opus = |error: opus::Error| AcceptError::Internal(format!("libopus: {error}"));
         let session = Self {
             id: config.id,
             rtc,
-            ufrag,
-            advertised,
+            ufrags: vec![ufrag],
+            advertised: udp.chain(tcp).collect(),
             state: State::SettingUp {
                 deadline: now + SETUP_DEADLINE,
             },
             rtc_deadline: now,
             paths: Paths::new(now),
-            voice: None,
+            consent: now,
+            voices: Voices::default(),
             channel: None,
             hearing: Hearing::new(config.sound).map_err(opus)?,
-            heard: None,
             speaking: Speaking::new(config.sound),
             authenticated: false,
             counts: SessionCounts::default(),
@@ -227,10 +181,10 @@ impl Session {
         self.id
     }
 
-    /// The server ufrag by which a client's checks find it.
+    /// The server ufrags by which a client's checks find it, the latest last.
     #[must_use]
-    pub fn ufrag(&self) -> &str {
-        &self.ufrag
+    pub fn ufrags(&self) -> &[String] {
+        &self.ufrags
     }
 
     /// Over: it wants nothing any more, and [`Event::Closed`] was its last event.
@@ -240,11 +194,17 @@ impl Session {
     }
 
     fn is_connected(&self) -> bool {
-        matches!(self.state, State::Connected { .. })
+        matches!(self.state, State::Connected)
     }
 
     fn is_closing(&self) -> bool {
         matches!(self.state, State::Closing { .. } | State::Closed)
+    }
+
+    /// Whether a check of this session has that transaction and went by the path of `route`.
+    #[must_use]
+    pub fn has_asked(&self, transaction: TransactionId, route: Route) -> bool {
+        self.paths.is_check(transaction, route)
     }
 
     /// All paths that the session keeps.
@@ -257,7 +217,7 @@ impl Session {
     pub fn deadline(&self) -> Instant {
         let state = match self.state {
             State::SettingUp { deadline } | State::Closing { deadline, .. } => Some(deadline),
-            State::Connected { consent_lost } => consent_lost.map(|since| since + CONSENT_GRACE),
+            State::Connected => Some(self.consent + CONSENT),
             State::Closed => None,
         };
         let speech = self.speaking.deadline();
@@ -289,9 +249,7 @@ impl Session {
             State::SettingUp { deadline } if deadline <= now => {
                 return self.close(now, CloseReason::SetupTimeout, out);
             }
-            State::Connected {
-                consent_lost: Some(since),
-            } if since + CONSENT_GRACE <= now => {
+            State::Connected if self.consent + CONSENT <= now => {
                 return self.close(now, CloseReason::ConsentLost, out);
             }
             State::Closing { reason, deadline } if deadline <= now => {
@@ -361,6 +319,38 @@ impl Session {
         self.speak(now, out);
     }
 
+    /// Answers an offer in mid-call, by [`Event::Renegotiated`]: other m-lines, or an ICE restart,
+    /// for which `credentials` become ours. A ufrag that goes out of use is put into `out`.
+    pub fn renegotiate(
+        &mut self,
+        now: Instant,
+        offer: &str,
+        credentials: IceCreds,
+        out: &mut Outbox,
+    ) {
+        let ufrag = credentials.ufrag.clone();
+        let answered = if self.is_closing() {
+            Err(OfferError::over())
+        } else {
+            negotiation::again(&mut self.rtc, offer, credentials)
+        };
+        let answer = answered.map(|(answer, restarted)| {
+            if restarted {
+                self.ufrags.push(ufrag);
+                // One before the current is enough: clients read their answers in order.
+                if self.ufrags.len() > 2 {
+                    out.ufrags.push(self.ufrags.remove(0));
+                }
+            }
+            answer
+        });
+        out.events.push(Event::Renegotiated {
+            session: self.id,
+            answer,
+        });
+        self.drain(now, out);
+    }
+
     /// Sends one text message on the client's data channel. It is lost, and counted, while the
     /// channel is not open, and when the client has stopped taking messages.
     pub fn send(&mut self, now: Instant, text: &str, out: &mut Outbox) {
@@ -407,10 +397,13 @@ impl Session {
             self.paths
                 .request(binding.transaction, route, binding.use_candidate);
         }
-        let parked = match binding.class {
-            Class::BindingSuccess => self.paths.check_answered(binding.transaction, route),
-            _ => None,
-        };
+        let mut parked = None;
+        if binding.class == Class::BindingSuccess
+            && self.paths.is_check(binding.transaction, route)
+        {
+            self.consent = now;
+            parked = self.paths.check_answered(binding.transaction, route);
+        }
         self.feed(now, route, packet, out);
         if let Some(parked) = parked {
             out.paths.push((route.path(), Standing::Proved));
@@ -446,6 +439,8 @@ impl Session {
         self.drain(now, out);
         if self.authenticated {
             self.paths.move_to(route);
+        } else if demux::kind(packet) == Some(Kind::Rtp) {
+            self.voices.disown(&mut self.rtc, packet);
         }
     }
 
@@ -527,32 +522,14 @@ impl Session {
     fn handle(&mut self, now: Instant, event: str0m::Event, out: &mut Outbox) {
         match event {
             str0m::Event::Connected if matches!(self.state, State::SettingUp { .. }) => {
-                self.state = State::Connected { consent_lost: None };
+                self.state = State::Connected;
                 out.events.push(Event::Connected { session: self.id });
             }
-            str0m::Event::IceConnectionStateChange(ice) => {
-                if let State::Connected { consent_lost } = &mut self.state {
-                    *consent_lost = (ice == IceConnectionState::Disconnected).then_some(now);
-                }
-            }
             str0m::Event::MediaAdded(media) if media.kind == MediaKind::Audio => {
-                self.add_voice(media.mid);
+                self.voices.agreed(&self.rtc, media.mid);
             }
-            str0m::Event::RtpPacket(packet) => {
-                self.authenticated = true;
-                let voice = self.voice.as_ref();
-                let opus = voice.is_some_and(|v| v.payload_type == packet.header.payload_type);
-                if opus && !packet.payload.is_empty() {
-                    if self.heard.replace(packet.header.ssrc) != Some(packet.header.ssrc) {
-                        self.hearing.restart(now);
-                    }
-                    let (sequence, time) = (*packet.seq_no, packet.time.numer());
-                    if !self.hearing.push(now, sequence, time, packet.payload) {
-                        self.counts.malformed += 1;
-                    }
-                    self.hand_over_sound(out);
-                }
-            }
+            str0m::Event::MediaChanged(media) => self.voices.agreed(&self.rtc, media.mid),
+            str0m::Event::RtpPacket(packet) => self.hear(now, packet, out),
             // One channel per session: the first that opens.
             str0m::Event::ChannelOpen(id, label) if self.channel.is_none() => {
                 self.channel = Some(id);
@@ -578,19 +555,29 @@ impl Session {
         }
     }
 
-    fn add_voice(&mut self, mid: Mid) {
-        let Some(media) = self.rtc.media(mid).filter(|_| self.voice.is_none()) else {
-            return;
-        };
-        let Some(&payload_type) = media.remote_pts().first() else {
-            return;
-        };
-        // A receiver assumes that the rollover counter starts at zero (RFC 3711 §3.3.1).
-        self.voice = Some(Voice {
-            mid,
-            payload_type,
-            sequence: 1.into(),
-        });
+    fn hear(&mut self, now: Instant, packet: RtpPacket, out: &mut Outbox) {
+        self.authenticated = true;
+        match self.voices.hear(&mut self.rtc, packet) {
+            Heard::Sound {
+                restarted,
+                sequence,
+                rtp_time,
+                payload,
+            } => {
+                if restarted {
+                    self.hearing.restart(now);
+                }
+                if !self.hearing.push(now, sequence, rtp_time, payload) {
+                    self.counts.malformed += 1;
+                }
+                self.hand_over_sound(out);
+            }
+            Heard::Digit(digit) => out.events.push(Event::Digit {
+                session: self.id,
+                digit,
+            }),
+            Heard::Nothing => {}
+        }
     }
 
     fn hand_over_sound(&mut self, out: &mut Outbox) {
@@ -604,20 +591,7 @@ impl Session {
         while self.is_connected() {
             match self.speaking.tick(now) {
                 Ok(Some(packet)) => {
-                    if let Some(voice) = &mut self.voice {
-                        let Packet {
-                            rtp_time,
-                            marker,
-                            payload,
-                        } = packet;
-                        let sequence = voice.sequence.inc();
-                        let write =
-                            RtpWrite::new(voice.payload_type, sequence, rtp_time, now, payload);
-                        let mut direct = self.rtc.direct_api();
-                        if let Some(stream) = direct.stream_tx_by_mid(voice.mid, None) {
-                            stream.write_rtp(write.marker(marker));
-                        }
-                    }
+                    self.voices.speak(now, &mut self.rtc, packet);
                     // The stack sends what was written when time passes, be it none.
                     self.pass_time(now, out);
                 }
@@ -692,28 +666,4 @@ fn flags(standing: Standing) -> Flags {
         Standing::Confirmed => Flags::CONFIRM,
         Standing::Proved => Flags::CONFIRM | Flags::PATH,
     }
-}
-
-fn rtc_config(credentials: IceCreds, certificate: DtlsCert) -> RtcConfig {
-    // No transport-cc: for audio alone its 50 ms timer costs more than it tells.
-    let mut extensions = ExtensionMap::empty();
-    extensions.set(1, Extension::AudioLevel);
-    extensions.set(4, Extension::RtpMid);
-    RtcConfig::new()
-        .set_local_ice_credentials(credentials)
-        .set_dtls_cert(certificate)
-        .set_dtls_version(DtlsVersion::Auto)
-        .clear_codecs()
-        .enable_opus(true, false)
-        .set_extension_map(extensions)
-        .set_rtp_mode(true)
-        .set_rtcp_report_interval_audio(Duration::from_secs(1))
-        .set_sctp_max_message_size(MAX_MESSAGE)
-        .set_sctp_max_buffered_amount(MAX_UNACKNOWLEDGED)
-        .set_mtu(MTU..=usize::MAX)
-}
-
-/// A parser's error goes on for lines; the first says it.
-fn first_line(message: &str) -> String {
-    message.lines().next().unwrap_or_default().to_owned()
 }

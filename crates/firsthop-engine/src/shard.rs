@@ -20,7 +20,9 @@ use firsthop_wire::hop::{
     self, Direction, Flags, Header, HopError, HopSecrets, PairKey, SealedHeader,
 };
 use firsthop_wire::stun::Binding;
+use str0m::ice::IceCreds;
 
+use crate::budget::Budget;
 use crate::counters::{Counters, DropReason};
 use crate::event::{CloseReason, Event, SessionId, UtteranceId};
 use crate::packet::OpusPacket;
@@ -65,6 +67,15 @@ pub enum Command {
         packets: Vec<OpusPacket>,
         /// No more of this utterance follows.
         complete: bool,
+    },
+    /// Answers an offer in mid-call.
+    Renegotiate {
+        /// In which session.
+        session: SessionId,
+        /// The SDP.
+        offer: String,
+        /// Our half of the ICE credentials, in case the offer restarts ICE.
+        credentials: IceCreds,
     },
     /// Stops speaking.
     Flush(SessionId),
@@ -111,8 +122,19 @@ impl RelayLink {
 
 struct Slot {
     session: Session,
+    budget: Budget,
     /// Its entry in the queue of deadlines: at its deadline or before.
     scheduled: Instant,
+}
+
+/// Who packets of a path are for.
+struct Holder {
+    session: SessionId,
+    standing: Standing,
+    /// The session that was confirmed there latest while the path is proved for another: two callers
+    /// whose NAT swaps their ports, or a caller that is gone and whose port is another's now. The
+    /// answers to its checks are for it, and prove the path if they come.
+    contender: Option<SessionId>,
 }
 
 /// The sessions of one socket.
@@ -121,7 +143,7 @@ pub struct Shard {
     direct: bool,
     slots: HashMap<SessionId, Slot>,
     by_ufrag: HashMap<String, SessionId>,
-    by_path: HashMap<PathKey, (SessionId, Standing)>,
+    by_path: HashMap<PathKey, Holder>,
     deadlines: BTreeSet<(Instant, SessionId)>,
     counters: Arc<Counters>,
     outbox: Outbox,
@@ -194,6 +216,11 @@ impl Shard {
                 });
                 self.count_full(taken);
             }
+            Command::Renegotiate {
+                session,
+                offer,
+                credentials,
+            } => self.renegotiate(now, session, &offer, credentials, out),
             Command::Flush(session) => {
                 self.with(now, session, out, |s, outbox| s.flush(at, outbox))
             }
@@ -253,9 +280,39 @@ impl Shard {
     fn add(&mut self, now: Now, session: Session) {
         let id = session.id();
         let scheduled = session.deadline().max(now.instant);
-        self.by_ufrag.insert(session.ufrag().to_owned(), id);
-        self.slots.insert(id, Slot { session, scheduled });
+        for ufrag in session.ufrags() {
+            self.by_ufrag.insert(ufrag.clone(), id);
+        }
+        let slot = Slot {
+            session,
+            budget: Budget::new(now.instant),
+            scheduled,
+        };
+        self.slots.insert(id, slot);
         self.deadlines.insert((scheduled, id));
+    }
+
+    /// Answers an offer in mid-call. A session that is gone has told so by its last event.
+    fn renegotiate(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        offer: &str,
+        credentials: IceCreds,
+        out: &mut Output,
+    ) {
+        if !self.slots.contains_key(&id) {
+            return;
+        }
+        let ufrag = credentials.ufrag.clone();
+        self.by_ufrag.insert(ufrag.clone(), id);
+        self.with(now, id, out, |session, outbox| {
+            session.renegotiate(now.instant, offer, credentials, outbox);
+        });
+        let slot = self.slots.get(&id);
+        if slot.is_none_or(|slot| !slot.session.ufrags().contains(&ufrag)) {
+            self.by_ufrag.remove(&ufrag);
+        }
     }
 
     fn schedule(&mut self, id: SessionId, at: Instant) {
@@ -321,6 +378,7 @@ impl Shard {
             .ingress_packets
             .fetch_add(1, Ordering::Relaxed);
         match self.find(route, packet) {
+            Some(id) if !self.admits(now, id) => self.count(DropReason::TooMany),
             Some(id) => self.with(now, id, out, |session, outbox| {
                 session.receive(now.instant, route, packet, outbox);
             }),
@@ -344,16 +402,28 @@ impl Shard {
         }
     }
 
+    fn admits(&mut self, now: Now, id: SessionId) -> bool {
+        let slot = self.slots.get_mut(&id);
+        slot.is_some_and(|slot| slot.budget.spend(now.instant))
+    }
+
     /// The session of a packet: a binding request names it, everything else has its path.
     fn find(&self, route: Route, packet: &[u8]) -> Option<SessionId> {
+        let holder = self.by_path.get(&route.path());
         if demux::kind(packet) == Some(Kind::Stun)
             && let Ok(binding) = Binding::parse(packet)
-            && let Some(ufrag) = binding.server_ufrag()
         {
-            let ufrag = std::str::from_utf8(ufrag).ok()?;
-            return self.by_ufrag.get(ufrag).copied();
+            if let Some(ufrag) = binding.server_ufrag() {
+                let ufrag = std::str::from_utf8(ufrag).ok()?;
+                return self.by_ufrag.get(ufrag).copied();
+            }
+            let contender = holder.and_then(|holder| self.slots.get(&holder.contender?));
+            let asked = |slot: &&Slot| slot.session.has_asked(binding.transaction, route);
+            if let Some(slot) = contender.filter(asked) {
+                return Some(slot.session.id());
+            }
         }
-        self.by_path.get(&route.path()).map(|&(id, _)| id)
+        holder.map(|holder| holder.session)
     }
 
     /// One call into one session: whatever it does, the others go on.
@@ -398,10 +468,11 @@ impl Shard {
                 self.send(now, outgoing, out);
             }
         }
+        for ufrag in outbox.ufrags.drain(..) {
+            self.by_ufrag.remove(&ufrag);
+        }
         for path in outbox.forgotten.drain(..) {
-            if self.holds(id, path) {
-                self.by_path.remove(&path);
-            }
+            self.leave(id, path);
         }
         out.events.append(&mut outbox.events);
         self.outbox = outbox;
@@ -412,20 +483,52 @@ impl Shard {
 
     fn holds(&self, id: SessionId, path: PathKey) -> bool {
         let holder = self.by_path.get(&path);
-        holder.is_some_and(|&(holder, _)| holder == id)
+        holder.is_some_and(|holder| holder.session == id)
+    }
+
+    /// Takes a path from a session that held it, or contended for it.
+    fn leave(&mut self, id: SessionId, path: PathKey) {
+        let Entry::Occupied(mut occupied) = self.by_path.entry(path) else {
+            return;
+        };
+        let holder = occupied.get_mut();
+        if holder.contender == Some(id) {
+            holder.contender = None;
+        }
+        if holder.session == id {
+            match holder.contender.take() {
+                Some(session) => {
+                    holder.session = session;
+                    holder.standing = Standing::Confirmed;
+                }
+                None => {
+                    occupied.remove();
+                }
+            }
+        }
     }
 
     /// Maps a path to a session that it was confirmed or proved for.
     fn assign(&mut self, path: PathKey, id: SessionId, standing: Standing) {
         match self.by_path.entry(path) {
             Entry::Vacant(vacant) => {
-                vacant.insert((id, standing));
+                vacant.insert(Holder {
+                    session: id,
+                    standing,
+                    contender: None,
+                });
             }
             Entry::Occupied(mut occupied) => {
-                let (_, held) = *occupied.get();
+                let holder = occupied.get_mut();
                 // A confirmed request from a spoofed source must not take over a proved path.
-                if standing == Standing::Proved || held < Standing::Proved {
-                    occupied.insert((id, standing));
+                if standing == Standing::Proved || holder.standing < Standing::Proved {
+                    if holder.contender == Some(id) {
+                        holder.contender = None;
+                    }
+                    holder.session = id;
+                    holder.standing = standing;
+                } else if holder.session != id {
+                    holder.contender = Some(id);
                 }
             }
         }
@@ -436,11 +539,11 @@ impl Shard {
             return;
         };
         self.deadlines.remove(&(slot.scheduled, id));
-        self.by_ufrag.remove(slot.session.ufrag());
+        for ufrag in slot.session.ufrags() {
+            self.by_ufrag.remove(ufrag);
+        }
         for path in slot.session.paths() {
-            if self.holds(id, path) {
-                self.by_path.remove(&path);
-            }
+            self.leave(id, path);
         }
         self.counters.sessions.fetch_sub(1, Ordering::Relaxed);
     }

@@ -43,6 +43,16 @@ pub(crate) enum PyEvent {
         played_ms: u64,
         interrupted: bool,
     },
+    /// The client pressed a key.
+    Digit { session: u64, digit: char },
+    /// An offer in mid-call was answered, or refused: `answer` or `error` is None, and `line` of
+    /// the offer too, if the error is about none.
+    Renegotiated {
+        session: u64,
+        answer: Option<String>,
+        error: Option<String>,
+        line: Option<usize>,
+    },
     /// The session is gone.
     Closed { session: u64, reason: String },
 }
@@ -60,6 +70,8 @@ impl PyEvent {
             | Self::Opus { session, .. }
             | Self::PlayoutStarted { session, .. }
             | Self::PlayoutEnded { session, .. }
+            | Self::Digit { session, .. }
+            | Self::Renegotiated { session, .. }
             | Self::Closed { session, .. } => session,
         }
     }
@@ -112,6 +124,23 @@ impl PyEvent {
                 played_ms,
                 interrupted,
             },
+            Event::Digit { session, digit } => Self::Digit {
+                session: session.0,
+                digit,
+            },
+            Event::Renegotiated { session, answer } => {
+                let session = session.0;
+                let (answer, error, line) = match answer {
+                    Ok(answer) => (Some(answer), None, None),
+                    Err(error) => (None, Some(error.message), error.line),
+                };
+                Self::Renegotiated {
+                    session,
+                    answer,
+                    error,
+                    line,
+                }
+            }
             Event::Closed { session, reason } => Self::Closed {
                 session: session.0,
                 reason: reason.as_str().to_owned(),
@@ -135,10 +164,16 @@ impl PyEngine {
             .ok_or_else(|| PyRuntimeError::new_err("the engine is stopped"))
     }
 
-    fn accept_sound(&self, py: Python<'_>, offer: &str, sound: Sound) -> PyResult<(u64, String)> {
+    fn accept_sound(
+        &self,
+        py: Python<'_>,
+        offer: &str,
+        sound: Sound,
+        channel: Option<u16>,
+    ) -> PyResult<(u64, String)> {
         let engine = self.running()?;
         let (session, answer) = py
-            .detach(|| engine.accept(offer, sound))
+            .detach(|| engine.accept(offer, sound, channel))
             .map_err(engine_error)?;
         Ok((session.0, answer))
     }
@@ -199,7 +234,8 @@ impl PyEngine {
     }
 
     /// Accepts an offer: (session, answer).
-    #[pyo3(signature = (offer, *, sample_rate, frame_ms, bitrate, complexity))]
+    #[pyo3(signature = (offer, *, sample_rate, frame_ms, bitrate, complexity, channel=None))]
+    #[allow(clippy::too_many_arguments)] // One per value, all by keyword.
     fn accept(
         &self,
         py: Python<'_>,
@@ -208,6 +244,7 @@ impl PyEngine {
         frame_ms: u64,
         bitrate: i32,
         complexity: i32,
+        channel: Option<u16>,
     ) -> PyResult<(u64, String)> {
         let sound = Sound::Pcm(AudioFormat {
             rate: sample_rate,
@@ -217,14 +254,27 @@ impl PyEngine {
                 complexity,
             },
         });
-        self.accept_sound(py, offer, sound)
+        self.accept_sound(py, offer, sound, channel)
     }
 
     /// Accepts an offer, for a session whose sound stays Opus: (session, answer).
-    #[pyo3(signature = (offer, *, frame_ms))]
-    fn accept_opus(&self, py: Python<'_>, offer: &str, frame_ms: u64) -> PyResult<(u64, String)> {
+    #[pyo3(signature = (offer, *, frame_ms, channel=None))]
+    fn accept_opus(
+        &self,
+        py: Python<'_>,
+        offer: &str,
+        frame_ms: u64,
+        channel: Option<u16>,
+    ) -> PyResult<(u64, String)> {
         let batch = Duration::from_millis(frame_ms);
-        self.accept_sound(py, offer, Sound::Opus { batch })
+        self.accept_sound(py, offer, Sound::Opus { batch }, channel)
+    }
+
+    /// Answers an offer in mid-call: `Renegotiated` follows.
+    fn renegotiate(&self, session: u64, offer: String) -> PyResult<()> {
+        self.running()?
+            .renegotiate(SessionId(session), offer)
+            .map_err(engine_error)
     }
 
     /// Says PCM16LE mono as the next part of an utterance.

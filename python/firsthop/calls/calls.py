@@ -14,7 +14,13 @@ from firsthop.calls.line import Line, SocketLine
 from firsthop.calls.session import LiveCall
 from firsthop.calls.terms import Terms
 from firsthop.config import Settings
-from firsthop.errors import EventError, OverloadedError, SignalingError, UnknownCallError
+from firsthop.errors import (
+    EventError,
+    OverloadedError,
+    SessionClosed,
+    SignalingError,
+    UnknownCallError,
+)
 from firsthop.telemetry.metrics import Metrics
 
 
@@ -22,11 +28,16 @@ class Answerer(Protocol):
     """Answers SDP offers: the engine, where there is one."""
 
     def answer(
-        self, offer: str, handler: Callable[[Event], None], sample_rate: int | None
+        self,
+        offer: str,
+        handler: Callable[[Event], None],
+        sample_rate: int | None,
+        channel: int | None = None,
     ) -> tuple[Line, str]:
         """Return the line and the SDP answer; `handler` gets the line's events.
 
-        Sound is PCM at `sample_rate`, or stays Opus if that is None.
+        Sound is PCM at `sample_rate`, or stays Opus if that is None. `channel` is the id of a data
+        channel that both sides know of (``negotiated: true``).
 
         Raises:
             OfferError: The offer is wrong.
@@ -81,13 +92,33 @@ class Calls:
             if self._answerer is None:
                 raise SignalingError("there is no WebRTC here", status=404, code="not_found")
             rate = None if self._backend.traits.opus else call.sample_rate
-            line, answer = self._answerer.answer(offer, call.handle, rate)
+            channel = None if terms is None else terms.channel_id
+            line, answer = self._answerer.answer(offer, call.handle, rate, channel)
         except SignalingError as error:
             self._metrics.offers_refused.labels(error.code).inc()
             raise
         self._keep(call)
         call.connect(line)
         return call.id, answer
+
+    async def renegotiate(self, call_id: str, offer: str) -> str:
+        """Answer an SDP offer in mid-call: an ICE restart, or other m-lines.
+
+        Returns:
+            The SDP answer. Offers that overlap are answered in the order in which they came.
+
+        Raises:
+            OfferError: The offer is wrong; the call goes on as it was.
+            OverloadedError: The engine does not keep up.
+            UnknownCallError: There is no such call, or it ended meanwhile.
+        """
+        try:
+            return await self._find(call_id).renegotiate(offer)
+        except SessionClosed:
+            raise UnknownCallError(call_id) from None
+        except SignalingError as error:
+            self._metrics.offers_refused.labels(error.code).inc()
+            raise
 
     def open_socket(self, end: End, terms: Terms | None = None) -> str:
         """Take a call whose sound travels in events, and return its id.

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from firsthop._native import Event
 from firsthop.call import Sound
-from firsthop.errors import BackendError
+from firsthop.errors import BackendError, OfferError
 
 
 class Line(Protocol):
@@ -32,6 +32,15 @@ class Line(Protocol):
 
     def send(self, text: str) -> None:
         """Send a message on the caller's data channel, if it has one."""
+
+    async def renegotiate(self, offer: str) -> str:
+        """Answer an SDP offer in mid-call.
+
+        Raises:
+            OfferError: The offer is wrong, or there is no WebRTC here.
+            OverloadedError: It was not taken.
+            SessionClosed: The call ended before the answer.
+        """
 
     def close(self) -> None:
         """Hang up; `Closed` follows."""
@@ -101,6 +110,10 @@ class SocketLine:
 
     def send(self, text: str) -> None:
         """Have no data channel: the caller's socket is an end of its own."""
+
+    async def renegotiate(self, offer: str) -> str:
+        """Refuse: there is nothing to negotiate."""
+        raise OfferError("this call came by WebSocket; it has no WebRTC session")
 
     def close(self) -> None:
         """Hang up."""

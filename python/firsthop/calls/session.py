@@ -22,6 +22,7 @@ from firsthop.call import (
     Call,
     CallerIdle,
     CallEvent,
+    DigitPressed,
     Message,
     OpusPackets,
     Playback,
@@ -132,6 +133,12 @@ class LiveCall(Call):
         self._log.info("call.answered")
         if self._traits.early:
             self._start_agent()
+
+    async def renegotiate(self, offer: str) -> str:
+        """Answer an SDP offer in mid-call; see `Line.renegotiate`."""
+        answer = await self._connected_line().renegotiate(offer)
+        self._log.info("call.renegotiated")
+        return answer
 
     # The ends of the event channel.
 
@@ -254,6 +261,8 @@ class LiveCall(Call):
                     self.receive(self._channel, said)
             case Event.ChannelOpen():
                 self._channel.opened(self._greeting())
+            case Event.Digit(digit=digit):
+                self._pressed(digit)
             case Event.Connected():
                 self._connected()
             case Event.Closed(reason=reason):
@@ -266,6 +275,12 @@ class LiveCall(Call):
         self._up.set()
         if self._agent is None:
             self._start_agent()
+
+    def _pressed(self, digit: str) -> None:
+        kind = "input_audio_buffer.dtmf_event_received"
+        self._emit({"type": kind, "event": digit, "received_at": int(time.time())})
+        self._stay_up()
+        self._deliver(DigitPressed(digit))
 
     def _hear(self, pcm: bytes) -> None:
         at_ms = self._listening.now_ms

@@ -20,3 +20,6 @@ class Terms:
     """The types of events that the caller's own channel may send; None: all."""
     channel: Callable[[SendText, Traits], DataChannel] = DataChannel
     """Makes the caller's data channel; by default, one that speaks the Realtime contract."""
+    channel_id: int | None = None
+    """The id of a data channel that the caller opens without telling so (``negotiated: true``):
+    offers do not name such channels."""

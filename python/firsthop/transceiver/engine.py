@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections import deque
 from collections.abc import Callable
 
 import structlog
 
 from firsthop._native import Engine, Event
 from firsthop.config import Settings, TransceiverSettings
-from firsthop.errors import OverloadedError
+from firsthop.errors import OfferError, OverloadedError, SessionClosed
 from firsthop.transceiver.line import EngineLine, OpusLine
 
 log = structlog.get_logger()
@@ -30,6 +31,8 @@ class EngineLoop:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._handlers: dict[int, Handler] = {}
+        #: Offers in mid-call that wait for their answers, in order.
+        self._offers: dict[int, deque[asyncio.Future[str]]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._engine: Engine | None = None
 
@@ -76,20 +79,23 @@ class EngineLoop:
         self._loop.add_reader(self._engine.fileno(), self._dispatch)
 
     def answer(
-        self, offer: str, handler: Handler, sample_rate: int | None
+        self, offer: str, handler: Handler, sample_rate: int | None, channel: int | None = None
     ) -> tuple[EngineLine, str]:
         """Accept an SDP offer; return the session as the line of a call, and the SDP answer."""
-        session, answer = self.accept(offer, handler, sample_rate)
+        session, answer = self.accept(offer, handler, sample_rate, channel)
         kind = OpusLine if sample_rate is None else EngineLine
-        return kind(self.engine, session), answer
+        return kind(self, session), answer
 
-    def accept(self, offer: str, handler: Handler, sample_rate: int | None) -> tuple[int, str]:
+    def accept(
+        self, offer: str, handler: Handler, sample_rate: int | None, channel: int | None = None
+    ) -> tuple[int, str]:
         """Accept an SDP offer; `handler` gets the session's events, `Event.Closed` last.
 
         Args:
             offer: The SDP.
             handler: Called on the running loop.
             sample_rate: Of the session's PCM, in Hz; None: its sound stays Opus.
+            channel: The id of a data channel that both sides know of, if there is one.
 
         Returns:
             The session's number and the SDP answer.
@@ -100,7 +106,9 @@ class EngineLoop:
         """
         audio = self._settings.audio
         if sample_rate is None:
-            session, answer = self.engine.accept_opus(offer, frame_ms=audio.frame_ms)
+            session, answer = self.engine.accept_opus(
+                offer, frame_ms=audio.frame_ms, channel=channel
+            )
         else:
             session, answer = self.engine.accept(
                 offer,
@@ -108,10 +116,26 @@ class EngineLoop:
                 frame_ms=audio.frame_ms,
                 bitrate=audio.bitrate,
                 complexity=audio.complexity,
+                channel=channel,
             )
         # Events are dispatched by this same loop, so none can have been missed.
         self._handlers[session] = handler
         return session, answer
+
+    async def renegotiate(self, session: int, offer: str) -> str:
+        """Answer an offer in mid-call. Offers of a session are answered in their order.
+
+        Raises:
+            OfferError: The offer is wrong; the session goes on as it was.
+            OverloadedError: The engine does not keep up.
+            SessionClosed: The session ended meanwhile.
+        """
+        if session not in self._handlers:
+            raise SessionClosed("closed")
+        self.engine.renegotiate(session, offer)
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._offers.setdefault(session, deque()).append(answer)
+        return await answer
 
     def stop(self) -> None:
         """Hang up every session and end the shards; every handler hears that it is closed."""
@@ -132,8 +156,13 @@ class EngineLoop:
     def _hand_over(self, engine: Engine, event: Event) -> None:
         closed = isinstance(event, Event.Closed)
         handler = self._handlers.get(event.session)
-        if closed:
+        if isinstance(event, Event.Renegotiated):
+            return _settle(self._offers[event.session].popleft(), event)
+        if isinstance(event, Event.Closed):
             self._handlers.pop(event.session, None)
+            for waiting in self._offers.pop(event.session, ()):
+                if not waiting.done():
+                    waiting.set_exception(SessionClosed(event.reason))
         if handler is None:
             return
         try:
@@ -143,6 +172,16 @@ class EngineLoop:
             if not closed:
                 with contextlib.suppress(OverloadedError):
                     engine.close(event.session)
+
+
+def _settle(answer: asyncio.Future[str], event: Event.Renegotiated) -> None:
+    if answer.done():
+        # Who asked has given up.
+        return
+    if event.answer is not None:
+        answer.set_result(event.answer)
+    else:
+        answer.set_exception(OfferError(event.error or "refused", event.line))
 
 
 def advertised(transceiver: TransceiverSettings) -> tuple[str, ...]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from firsthop._native import Engine
+from typing import TYPE_CHECKING
+
 from firsthop.call import Sound
 from firsthop.calls.line import pcm_of
 from firsthop.errors import BackendError
+
+if TYPE_CHECKING:
+    from firsthop.transceiver.engine import EngineLoop
 
 
 class EngineLine:
@@ -13,9 +17,14 @@ class EngineLine:
 
     paced = True
 
-    def __init__(self, engine: Engine, session: int) -> None:
-        self._engine = engine
+    def __init__(self, loop: EngineLoop, session: int) -> None:
+        self._loop = loop
+        self._engine = loop.engine
         self._session = session
+
+    async def renegotiate(self, offer: str) -> str:
+        """Answer an offer in mid-call."""
+        return await self._loop.renegotiate(self._session, offer)
 
     def play(self, utterance: int, sound: Sound, *, complete: bool) -> None:
         """Queue sound; it leaves in real time."""

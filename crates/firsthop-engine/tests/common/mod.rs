@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use firsthop_engine::offer::OfferError;
 use firsthop_engine::playout::Encoding;
 use firsthop_engine::session::{Session, SessionConfig};
 use firsthop_engine::shard::{Command, Now, Output, RelayLink, Shard};
@@ -24,12 +25,13 @@ use firsthop_wire::demux::{self, Kind};
 use firsthop_wire::hop::{self, Flags, HOP_LIMIT, Header, HopSecrets};
 use firsthop_wire::stun::{Binding, Class};
 use firsthop_wire::token::{self, Claims, Owner, TokenKeys};
-use str0m::change::SdpAnswer;
+use str0m::change::{SdpAnswer, SdpApi};
 use str0m::channel::ChannelId;
 use str0m::config::{DtlsCert, DtlsVersion};
 use str0m::crypto::from_feature_flags;
+use str0m::format::{Codec, FormatParams};
 use str0m::ice::IceCreds;
-use str0m::media::{Direction, MediaKind, Mid};
+use str0m::media::{Direction, Frequency, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive, TcpType};
 use str0m::rtp::{RtpPacket, RtpWrite, SeqNo};
 use str0m::{Candidate, Input, Rtc, RtcConfig, RtcError};
@@ -142,7 +144,7 @@ pub(crate) struct Client {
     /// The address that the world sees.
     pub(crate) address: SocketAddr,
     deadline: Instant,
-    mid: Mid,
+    pub(crate) mid: Mid,
     next_sequence: SeqNo,
     /// Opus packets that it will send: when, RTP time, payload.
     speech: BTreeMap<Instant, (u32, Vec<u8>)>,
@@ -168,7 +170,8 @@ pub(crate) struct Ledger {
     pub(crate) got: usize,
     /// Of what it got, packets that were not STUN.
     pub(crate) media: usize,
-    answered: bool,
+    /// It has answered a check of the shard's.
+    pub(crate) answered: bool,
 }
 
 /// A packet that arrived at the edge.
@@ -211,6 +214,7 @@ pub(crate) struct World {
     in_flight: BTreeMap<(Instant, u64), Flight>,
     flights: u64,
     calls: u64,
+    credentials: u16,
 }
 
 impl World {
@@ -256,6 +260,7 @@ impl World {
             in_flight: BTreeMap::new(),
             flights: 0,
             calls: 0,
+            credentials: 0,
         }
     }
 
@@ -288,10 +293,18 @@ impl World {
         channel: bool,
     ) -> usize {
         let (local, protocol) = (candidate.addr(), candidate.proto());
-        let mut rtc = RtcConfig::new()
+        let mut config = RtcConfig::new()
             .set_rtp_mode(true)
-            .set_dtls_version(version)
-            .build(self.now);
+            .set_dtls_version(version);
+        config.codec_config().add_config(
+            Pt::new_with_value(118),
+            None,
+            Codec::Tele,
+            Frequency::FORTY_EIGHT_KHZ,
+            None,
+            FormatParams::default(),
+        );
+        let mut rtc = config.build(self.now);
         rtc.add_local_candidate(candidate);
         let mut change = rtc.sdp_api();
         let mid = change.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
@@ -327,25 +340,13 @@ impl World {
     pub(crate) fn accept(&mut self, offer: &str) -> (SessionId, String) {
         self.calls += 1;
         let id = SessionId(self.calls);
-        let mut nonce = [0; 6];
-        nonce[..2].copy_from_slice(&(self.calls as u16).to_be_bytes());
-        let claims = Claims {
-            cluster: CLUSTER,
-            owner: match shard_address() {
-                SocketAddr::V4(address) => Owner::V4(address),
-                SocketAddr::V6(_) => unreachable!("it is an IPv4 address"),
-            },
-            expiry_slot: token::slot_at(self.clock().unix_seconds + 3600),
-        };
         let config = SessionConfig {
             id,
-            credentials: IceCreds {
-                ufrag: token_keys().seal(KEY_ID, &claims, nonce).unwrap(),
-                pass: format!("abcdefghijklmnopqrstuvwxyz{}", self.calls),
-            },
+            credentials: self.credentials(),
             advertised: &[public_address()],
             advertised_tcp: &public_tcp_addresses(),
             certificate: CERTIFICATE.clone(),
+            channel: None,
             sound: self.sound,
         };
         let (session, answer) = Session::accept(self.now, offer, config).unwrap();
@@ -354,6 +355,65 @@ impl World {
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.command(Command::Add(Box::new(session)));
         (id, answer)
+    }
+
+    /// Fresh ones, by which relays find the shard.
+    fn credentials(&mut self) -> IceCreds {
+        self.credentials += 1;
+        let mut nonce = [0; 6];
+        nonce[..2].copy_from_slice(&self.credentials.to_be_bytes());
+        let claims = Claims {
+            cluster: CLUSTER,
+            owner: match shard_address() {
+                SocketAddr::V4(address) => Owner::V4(address),
+                SocketAddr::V6(_) => unreachable!("it is an IPv4 address"),
+            },
+            expiry_slot: token::slot_at(self.clock().unix_seconds + 3600),
+        };
+        IceCreds {
+            ufrag: token_keys().seal(KEY_ID, &claims, nonce).unwrap(),
+            pass: format!("abcdefghijklmnopqrstuvwxyz{}", self.credentials),
+        }
+    }
+
+    /// The shard that a server ufrag leads to.
+    pub(crate) fn owner_of(&self, ufrag: &str) -> SocketAddr {
+        let claims = token_keys().open(ufrag.as_bytes(), self.clock().unix_seconds);
+        match claims.unwrap().owner {
+            Owner::V4(address) => address.into(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Lets the session of `client` answer an offer in mid-call.
+    pub(crate) fn offer_again(&mut self, client: usize, offer: &str) -> Result<String, OfferError> {
+        let session = self.clients[client].session;
+        let credentials = self.credentials();
+        let offer = offer.to_owned();
+        self.command(Command::Renegotiate {
+            session,
+            offer,
+            credentials,
+        });
+        let events = self.events.iter().rev();
+        let mut answers = events.filter_map(|(_, event)| match event {
+            Event::Renegotiated { session: s, answer } if *s == session => Some(answer.clone()),
+            _ => None,
+        });
+        answers.next().expect("every offer is answered")
+    }
+
+    /// Lets `client` make and send an offer with `change`, and take the answer.
+    pub(crate) fn renegotiate(&mut self, client: usize, change: impl FnOnce(&mut SdpApi<'_>)) {
+        let mut api = self.clients[client].rtc.sdp_api();
+        change(&mut api);
+        let (offer, pending) = api.apply().expect("something changes");
+        let answer = self.offer_again(client, &offer.to_sdp_string()).unwrap();
+        let parsed = SdpAnswer::from_sdp_string(&answer).unwrap();
+        let peer = &mut self.clients[client];
+        peer.rtc.sdp_api().accept_answer(pending, parsed).unwrap();
+        peer.answer = answer;
+        self.drain_client(client);
     }
 
     pub(crate) fn clock(&self) -> Now {
@@ -501,15 +561,50 @@ impl World {
 
     /// Lets `client` say `packets` of 20 ms each, from now on.
     pub(crate) fn speak(&mut self, client: usize, packets: &[Vec<u8>]) {
+        self.speak_in_steps(client, packets, FRAME);
+    }
+
+    /// Lets `client` say `packets`, one every `step`, from now on.
+    pub(crate) fn speak_in_steps(&mut self, client: usize, packets: &[Vec<u8>], step: Duration) {
         let now = self.now;
         let client = &mut self.clients[client];
-        let start = client.speech.keys().next_back().map_or(now, |&t| t + FRAME);
+        let start = client.speech.keys().next_back().map_or(now, |&t| t + step);
         for (n, packet) in packets.iter().enumerate() {
-            let at = start + FRAME * n as u32;
+            let at = start + step * n as u32;
             let rtp_time = (at - self.start).as_millis() as u32 * 48;
             client.speech.insert(at, (rtp_time, packet.clone()));
         }
         client.deadline = client.deadline.min(start);
+    }
+
+    /// Gives `client` another microphone: a stream with an SSRC and numbers of its own.
+    pub(crate) fn change_microphone(&mut self, client: usize) {
+        let number = self.dice.below(1 << 16);
+        let peer = &mut self.clients[client];
+        peer.next_sequence = number.into();
+        let mut direct = peer.rtc.direct_api();
+        let ssrc = direct.new_ssrc();
+        let changed = direct.reset_stream_tx(peer.mid, None, ssrc, None);
+        assert!(changed.is_some());
+    }
+
+    /// Lets `client` send one packet of a telephone event, on the clock of its sound.
+    pub(crate) fn press(&mut self, client: usize, rtp_time: u32, report: [u8; 4]) {
+        let now = self.now;
+        let peer = &mut self.clients[client];
+        let params = peer.rtc.codec_config().params();
+        let digits = params
+            .iter()
+            .find(|params| params.spec().codec == Codec::Tele);
+        let payload_type = digits.expect("the client knows telephone events").pt();
+        let sequence = peer.next_sequence.inc();
+        let write = RtpWrite::new(payload_type, sequence, rtp_time, now, report.to_vec());
+        let mut direct = peer.rtc.direct_api();
+        direct
+            .stream_tx_by_mid(peer.mid, None)
+            .unwrap()
+            .write_rtp(write);
+        self.wake_client(client);
     }
 
     /// Lets `client` send a text message.
@@ -641,14 +736,12 @@ impl World {
         }
         let now = self.now;
         let by_tcp = public_tcp_addresses().contains(&from);
-        let addressed = |client: &Client| client.address == to && client.is_tcp() == by_tcp;
+        let addressed =
+            |client: &Client| client.address == to && client.is_tcp() == by_tcp && !client.off;
         let Some(index) = self.clients.iter().position(addressed) else {
             return;
         };
         let client = &mut self.clients[index];
-        if client.off {
-            return;
-        }
         if let Ok(receive) = Receive::new(client.protocol, from, client.local, &bytes) {
             // What is not for this client it refuses, and goes on, as a browser does.
             let _ = client.rtc.handle_input(Input::Receive(now, receive));
@@ -809,6 +902,8 @@ pub(crate) fn session_of(event: &Event) -> SessionId {
         | Event::Opus { session, .. }
         | Event::PlayoutStarted { session, .. }
         | Event::PlayoutEnded { session, .. }
+        | Event::Digit { session, .. }
+        | Event::Renegotiated { session, .. }
         | Event::Closed { session, .. } => session,
     }
 }

@@ -36,6 +36,7 @@ from firsthop.call import (
     AudioFrame,
     Call,
     CallerIdle,
+    DigitPressed,
     CallEvent,
     Message,
     OpusPackets,
@@ -179,6 +180,9 @@ class _Exchange:
                 return self._bridge.idle()
             case Message(event=message):
                 return self._bridge.message(message, time.monotonic())
+            case DigitPressed():
+                # The client and the sidebands are told; the contract has no way to tell the server.
+                return []
             case OpusPackets():
                 raise AssertionError("this backend is given PCM")
 

@@ -1,0 +1,171 @@
+//! Offer in, answer out: what a session agrees on, at its beginning and in mid-call.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::change::SdpOffer;
+use str0m::channel::ChannelConfig;
+use str0m::config::{DtlsCert, DtlsVersion};
+use str0m::format::{Codec, FormatParams};
+use str0m::ice::IceCreds;
+use str0m::media::{Frequency, Pt};
+use str0m::rtp::{Extension, ExtensionMap};
+use str0m::{Rtc, RtcConfig};
+
+use crate::answer;
+use crate::candidate;
+use crate::offer::{self, OfferError};
+
+/// Messages and their fragments stay below any path's MTU, IPv6 tunnels included.
+const MTU: usize = 1200;
+/// Largest data channel message that a client may send, in bytes.
+const MAX_MESSAGE: u32 = 256 * 1024;
+/// Messages that the client has not acknowledged, in bytes: minutes of events. More is lost.
+const MAX_UNACKNOWLEDGED: usize = 1 << 20;
+/// For telephone events, on the clock of Opus. A client's own number goes before it.
+const PT_DIGITS: u8 = 110;
+
+/// What a new session needs besides the offer.
+pub(crate) struct Terms<'a> {
+    pub(crate) credentials: IceCreds,
+    pub(crate) certificate: DtlsCert,
+    /// The addresses that the answer names, most preferred first.
+    pub(crate) udp: &'a [SocketAddr],
+    pub(crate) tcp: &'a [SocketAddr],
+    /// The id of a data channel that both sides know of.
+    pub(crate) channel: Option<u16>,
+}
+
+/// Why an offer did not become a session.
+#[derive(Debug)]
+pub enum AcceptError {
+    /// The offer is wrong.
+    Offer(OfferError),
+    /// Something of ours is.
+    Internal(String),
+}
+
+impl From<OfferError> for AcceptError {
+    fn from(error: OfferError) -> Self {
+        Self::Offer(error)
+    }
+}
+
+/// Makes the stack of a new session, and its answer to `offer`.
+pub(crate) fn begin(
+    now: Instant,
+    offer: &str,
+    terms: Terms<'_>,
+) -> Result<(Rtc, String), AcceptError> {
+    let checked = offer::check(offer)?;
+    let mut rtc = config(terms.credentials, terms.certificate).build(now);
+    let udp = terms.udp.iter().map(|&address| (address, candidate::udp(address)));
+    let tcp = terms.tcp.iter().enumerate();
+    let tcp = tcp.map(|(index, &address)| (address, candidate::tcp_passive(index, address)));
+    for (address, candidate) in udp.chain(tcp) {
+        let candidate =
+            candidate.map_err(|error| AcceptError::Internal(format!("{address}: {error}")))?;
+        rtc.add_local_candidate(candidate);
+    }
+    let answer = accept(&mut rtc, &checked)?;
+    if let Some(id) = terms.channel {
+        rtc.direct_api().create_data_channel(ChannelConfig {
+            negotiated: Some(id),
+            ..ChannelConfig::default()
+        });
+    }
+    Ok((rtc, answer))
+}
+
+/// Answers an offer in mid-call. Where it restarts ICE (RFC 8445 §9), `credentials` become ours.
+/// Returns the answer, and whether they have.
+pub(crate) fn again(
+    rtc: &mut Rtc,
+    offer: &str,
+    credentials: IceCreds,
+) -> Result<(String, bool), OfferError> {
+    let checked = offer::check(offer)?;
+    if !same_identity(rtc, &checked) {
+        return Err(refused(
+            "another a=fingerprint than before; a new DTLS identity takes a new call",
+        ));
+    }
+    let before = rtc.direct_api().local_ice_credentials();
+    let answer = accept(rtc, &checked)?;
+    let drawn = rtc.direct_api().local_ice_credentials();
+    if drawn == before {
+        return Ok((answer, false));
+    }
+    // The stack has drawn some of its own, by which no relay finds the way.
+    let answer = answer
+        .replace(&drawn.ufrag, &credentials.ufrag)
+        .replace(&drawn.pass, &credentials.pass);
+    rtc.direct_api().set_local_ice_credentials(credentials);
+    Ok((answer, true))
+}
+
+fn accept(rtc: &mut Rtc, checked: &str) -> Result<String, OfferError> {
+    let stack = |error: &dyn std::fmt::Display| refused(&first_line(&error.to_string()));
+    let offer = SdpOffer::from_sdp_string(checked).map_err(|error| stack(&error))?;
+    let answer = rtc.sdp_api().accept_offer(offer);
+    let answer = answer.map_err(|error| stack(&error))?.to_sdp_string();
+    let answer = answer::with_inactive_video(checked, &answer);
+    // An m-line that cannot be served is answered with port 0 (RFC 3264 §6).
+    if answer.matches("\r\nm=audio ").count() == answer.matches("\r\nm=audio 0 ").count() {
+        return Err(refused("no Opus payload type on the m=audio line"));
+    }
+    Ok(answer)
+}
+
+/// Whether the offer names the certificate by which the client has authenticated itself.
+fn same_identity(rtc: &mut Rtc, checked: &str) -> bool {
+    let direct = rtc.direct_api();
+    let Some(known) = direct.remote_dtls_fingerprint() else {
+        return true;
+    };
+    let known = known.to_string();
+    let offered = checked.lines();
+    offered
+        .filter_map(|line| line.strip_prefix("a=fingerprint:"))
+        .any(|offered| offered.eq_ignore_ascii_case(&known))
+}
+
+fn refused(message: &str) -> OfferError {
+    OfferError {
+        line: None,
+        message: message.to_owned(),
+    }
+}
+
+fn config(credentials: IceCreds, certificate: DtlsCert) -> RtcConfig {
+    // No transport-cc: for audio alone its 50 ms timer costs more than it tells.
+    let mut extensions = ExtensionMap::empty();
+    extensions.set(1, Extension::AudioLevel);
+    extensions.set(4, Extension::RtpMid);
+    let mut config = RtcConfig::new()
+        .set_local_ice_credentials(credentials)
+        .set_dtls_cert(certificate)
+        .set_dtls_version(DtlsVersion::Auto)
+        .clear_codecs()
+        .enable_opus(true, false)
+        .set_extension_map(extensions)
+        .set_rtp_mode(true)
+        .set_rtcp_report_interval_audio(Duration::from_secs(1))
+        .set_sctp_max_message_size(MAX_MESSAGE)
+        .set_sctp_max_buffered_amount(MAX_UNACKNOWLEDGED)
+        .set_mtu(MTU..=usize::MAX);
+    config.codec_config().add_config(
+        Pt::new_with_value(PT_DIGITS),
+        None,
+        Codec::Tele,
+        Frequency::FORTY_EIGHT_KHZ,
+        None,
+        FormatParams::default(),
+    );
+    config
+}
+
+/// A parser's error goes on for lines; the first says it.
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().to_owned()
+}
