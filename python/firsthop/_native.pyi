@@ -226,6 +226,8 @@ class Engine:
         self, session: int, utterance: int, packets: Sequence[OpusPacket], *, complete: bool
     ) -> None:
         """Say packets as they are, in a session whose sound is Opus. Raises OverloadedError."""
+    def mirror(self, session: int, utterance: int) -> None:
+        """Say what the client says, as it comes, in a session whose sound is Opus."""
     def flush(self, session: int) -> None:
         """Stop speaking; one PlayoutEnded per utterance follows."""
     def send(self, session: int, text: str) -> None:

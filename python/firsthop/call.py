@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from firsthop._native import OpusPacket
-from firsthop.errors import OverloadedError, SessionClosed
+from firsthop.errors import BackendError, OverloadedError, SessionClosed
 
 #: Events that may wait for a slow agent, 10 s of 20 ms frames. Older audio frames go first.
 _MAX_WAITING = 500
@@ -404,6 +404,27 @@ class Call(ABC):
         """
         return self._speak(packets, Playback(text))
 
+    def mirror(self) -> Playback:
+        """Say what the caller says, packet by packet, until that is stopped.
+
+        For agents that want Opus. The packets go back within the engine, each when the one before
+        it has been heard; the agent is given none of them meanwhile, and costs nothing.
+
+        Returns:
+            The playback; await it to learn how much was played.
+
+        Raises:
+            BackendError: The sound of this call is PCM.
+            SessionClosed: The call is over.
+            OverloadedError: The engine does not keep up.
+        """
+        utterance, playback = self._next(), Playback("")
+        self._about_to_say(utterance, playback)
+        self._mirror(utterance)
+        self._playbacks[utterance] = playback
+        self._said(utterance, playback)
+        return playback
+
     @abstractmethod
     def reply(
         self, work: Callable[[Reply], Awaitable[None]], *, to: CallEvent | None = None
@@ -494,6 +515,10 @@ class Call(ABC):
     def _play(self, utterance: int, sound: Sound, *, complete: bool) -> None:
         """Queue sound as the next part of an utterance."""
 
+    def _mirror(self, utterance: int) -> None:
+        """Say what the caller says as an utterance, until it is flushed."""
+        raise BackendError("the sound of this call is PCM, and cannot be mirrored")
+
     @abstractmethod
     def _flush(self) -> None:
         """Drop what has not been sent; `_playout_ended` follows for each utterance."""
@@ -537,10 +562,7 @@ class Call(ABC):
         speech: Speech | Sequence[OpusPacket] | AsyncIterable[Sequence[OpusPacket]],
         playback: Playback,
     ) -> Playback:
-        if self._end_reason is not None:
-            raise SessionClosed(self._end_reason)
-        utterance = self._next_utterance
-        self._next_utterance += 1
+        utterance = self._next()
         # The line speaks in the order in which it hears of utterances, and settles those that it
         # has heard of: a stream takes its place before its first piece is made.
         whole = not isinstance(speech, AsyncIterable)
@@ -555,6 +577,14 @@ class Call(ABC):
         else:
             playback._feeder = asyncio.create_task(self._feed(utterance, playback, speech))
         return playback
+
+    def _next(self) -> int:
+        """Number what is about to be said."""
+        if self._end_reason is not None:
+            raise SessionClosed(self._end_reason)
+        utterance = self._next_utterance
+        self._next_utterance += 1
+        return utterance
 
     def _deliver(self, event: CallEvent) -> None:
         """Hand an event to the agent."""

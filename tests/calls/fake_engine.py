@@ -92,6 +92,10 @@ class FakeEngine:
         """Take note."""
         self._take("play_opus", session, utterance, tuple(packets), complete)
 
+    def mirror(self, session: int, utterance: int) -> None:
+        """Take note."""
+        self._take("mirror", session, utterance)
+
     def flush(self, session: int) -> None:
         """Take note."""
         self._take("flush", session)

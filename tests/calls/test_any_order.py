@@ -81,6 +81,9 @@ class ModelLine:
     def send(self, text: str) -> None:
         self.texts.append(text)
 
+    def mirror(self, utterance: int) -> None:
+        raise AssertionError(utterance)
+
     async def renegotiate(self, offer: str) -> str:
         raise AssertionError(offer)
 

@@ -170,17 +170,23 @@ async def test_an_agent_that_is_slow_misses_the_oldest_sound() -> None:
     await conversation.end()
 
 
-async def test_the_mirror_forwards_every_packet_and_goes_on_after_a_clear() -> None:
+async def test_the_mirror_costs_python_nothing_and_goes_on_after_a_clear() -> None:
     conversation = Conversation(MirrorBackend().serve, opus=True)
     conversation.connect()
-    await conversation.engine.until("play_opus", 1, 0, (), False)
-    conversation.report(packets(ONE, TWO))
-    await conversation.engine.until("play_opus", 1, 0, (ONE, TWO), False)
+    await conversation.engine.until("mirror", 1, 0)
     conversation.ask("output_audio_buffer.clear")
     conversation.report(Event.PlayoutEnded(1, 0, 20, True))
-    await conversation.engine.until("play_opus", 1, 1, (), False)
-    conversation.report(packets(THREE))
-    await conversation.engine.until("play_opus", 1, 1, (THREE,), False)
+    await conversation.engine.until("mirror", 1, 1)
+    await conversation.end()
+
+
+async def test_pcm_is_not_mirrored() -> None:
+    async def serve(call: Call) -> None:
+        with pytest.raises(BackendError, match="sound of this call is PCM"):
+            call.mirror()
+
+    conversation = Conversation(serve)
+    conversation.connect()
     await conversation.end()
 
 

@@ -264,6 +264,14 @@ impl Engine {
         )
     }
 
+    /// Says what the client says, packet by packet, as `utterance`, in a session whose sound is Opus.
+    ///
+    /// # Errors
+    /// As [`Engine::play`].
+    pub fn mirror(&self, session: SessionId, utterance: UtteranceId) -> Result<(), MailboxFull> {
+        self.send_command(session, Command::Mirror { session, utterance })
+    }
+
     /// Answers an offer in mid-call: one [`Event::Renegotiated`] per offer follows, in their order.
     ///
     /// # Errors

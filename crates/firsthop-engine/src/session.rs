@@ -126,6 +126,8 @@ pub struct Session {
     voices: Voices,
     channel: Option<ChannelId>,
     hearing: Hearing,
+    /// The utterance that is what the client says, sent back as it comes.
+    mirror: Option<UtteranceId>,
     speaking: Speaking,
     /// Set when SRTP let a packet through: it came from the client, by whatever relay.
     authenticated: bool,
@@ -168,6 +170,7 @@ impl Session {
             voices: Voices::default(),
             channel: None,
             hearing: Hearing::new(config.sound).map_err(opus)?,
+            mirror: None,
             speaking: Speaking::new(config.sound),
             authenticated: false,
             counts: SessionCounts::default(),
@@ -264,7 +267,7 @@ impl Session {
             return;
         }
         self.hearing.handle_timeout(now);
-        self.hand_over_sound(out);
+        self.hand_over_sound(now, out);
         self.speak(now, out);
     }
 
@@ -313,8 +316,21 @@ impl Session {
         taken
     }
 
+    /// Says what the client says, packet by packet, as `utterance`, until a flush. Of a session whose
+    /// sound is PCM nothing is sent back, and so it is reported.
+    pub fn mirror(&mut self, now: Instant, utterance: UtteranceId, out: &mut Outbox) {
+        if self.is_closing() {
+            return;
+        }
+        // A place in the queue, before there are packets. It holds nothing, so there is room.
+        let _ = self.speaking.play_opus(now, utterance, Vec::new(), false);
+        self.mirror = self.hearing.is_opus().then_some(utterance);
+        self.speak(now, out);
+    }
+
     /// Stops speaking at once; the events tell what was played of each utterance.
     pub fn flush(&mut self, now: Instant, out: &mut Outbox) {
+        self.mirror = None;
         self.speaking.flush();
         self.speak(now, out);
     }
@@ -437,6 +453,9 @@ impl Session {
             self.counts.malformed += 1;
         }
         self.drain(now, out);
+        if self.mirror.is_some() {
+            self.speak(now, out);
+        }
         if self.authenticated {
             self.paths.move_to(route);
         } else if demux::kind(packet) == Some(Kind::Rtp) {
@@ -570,7 +589,7 @@ impl Session {
                 if !self.hearing.push(now, sequence, rtp_time, payload) {
                     self.counts.malformed += 1;
                 }
-                self.hand_over_sound(out);
+                self.hand_over_sound(now, out);
             }
             Heard::Digit(digit) => out.events.push(Event::Digit {
                 session: self.id,
@@ -580,9 +599,17 @@ impl Session {
         }
     }
 
-    fn hand_over_sound(&mut self, out: &mut Outbox) {
+    fn hand_over_sound(&mut self, now: Instant, out: &mut Outbox) {
         while let Some(event) = self.hearing.poll(self.id) {
-            out.events.push(event);
+            match (event, self.mirror) {
+                (Event::Opus { packets, .. }, Some(utterance)) => {
+                    let packets = packets.into_iter().map(|heard| heard.packet).collect();
+                    if self.speaking.play_opus(now, utterance, packets, false).is_err() {
+                        self.mirror = None;
+                    }
+                }
+                (event, _) => out.events.push(event),
+            }
         }
     }
 

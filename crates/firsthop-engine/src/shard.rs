@@ -68,6 +68,13 @@ pub enum Command {
         /// No more of this utterance follows.
         complete: bool,
     },
+    /// Says what the client says, as it comes.
+    Mirror {
+        /// In which session.
+        session: SessionId,
+        /// As which utterance.
+        utterance: UtteranceId,
+    },
     /// Answers an offer in mid-call.
     Renegotiate {
         /// In which session.
@@ -215,6 +222,9 @@ impl Shard {
                     taken = session.play_opus(at, utterance, packets, complete, outbox);
                 });
                 self.count_full(taken);
+            }
+            Command::Mirror { session, utterance } => {
+                self.with(now, session, out, |s, outbox| s.mirror(at, utterance, outbox));
             }
             Command::Renegotiate {
                 session,

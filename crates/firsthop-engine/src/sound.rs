@@ -51,6 +51,11 @@ impl Hearing {
         })
     }
 
+    /// Whether packets are handed over as they are.
+    pub(crate) fn is_opus(&self) -> bool {
+        matches!(self, Self::Opus(_))
+    }
+
     /// Takes one RTP packet: extended sequence number, extended RTP time, payload. False: it is
     /// known not to be Opus.
     pub(crate) fn push(

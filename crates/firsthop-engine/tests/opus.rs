@@ -245,3 +245,39 @@ fn sound_in_the_wrong_form_is_settled_as_not_played() {
     world.run(Duration::from_secs(1));
     assert!(world.clients[client].heard.is_empty());
 }
+
+#[test]
+fn a_mirrored_client_hears_itself_until_a_flush_and_nobody_else_does() {
+    let (mut world, client) = call(FRAME);
+    let session = world.clients[client].session;
+    world.command(Command::Mirror {
+        session,
+        utterance: 5,
+    });
+    let said = speech(1000);
+    world.speak(client, &said);
+    world.run(Duration::from_millis(1030));
+    assert_eq!(heard_payloads(&world.clients[client].heard), said);
+    assert!(batches(&world, client).is_empty());
+    world.command(Command::Flush(session));
+    assert_eq!(ended(&world, client), [(1000, true)]);
+    world.speak(client, &said[..10]);
+    world.run(Duration::from_millis(230));
+    let heard = batches(&world, client).concat();
+    assert_eq!(payloads(&heard), said[..10], "the agent hears again");
+}
+
+#[test]
+fn a_session_of_pcm_mirrors_nothing_and_says_so() {
+    let mut world = World::direct();
+    let client = world.connected_call();
+    world.command(Command::Mirror {
+        session: world.clients[client].session,
+        utterance: 5,
+    });
+    assert_eq!(ended(&world, client), [(0, true)]);
+    world.speak(client, &speech(200));
+    world.run(Duration::from_millis(230));
+    assert_eq!(world.audio_of(client).len(), 10);
+    assert!(world.clients[client].heard.is_empty());
+}

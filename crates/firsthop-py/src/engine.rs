@@ -303,6 +303,13 @@ impl PyEngine {
             .map_err(mailbox_full)
     }
 
+    /// Says what the client says, as it comes.
+    fn mirror(&self, session: u64, utterance: u64) -> PyResult<()> {
+        self.running()?
+            .mirror(SessionId(session), utterance)
+            .map_err(mailbox_full)
+    }
+
     /// Stops speaking.
     fn flush(&self, session: u64) -> PyResult<()> {
         self.running()?

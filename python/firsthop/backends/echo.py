@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from firsthop.backends.base import Backend
+from firsthop.backends.base import Backend, Traits
 from firsthop.call import AudioFrame, Call
 
 
 class EchoBackend(Backend):
     """An echo of PCM."""
+
+    # There are no turns in an echo, and to look for them costs more than the codec.
+    traits = Traits(detects_turns=True)
 
     async def serve(self, call: Call) -> None:
         """Say every frame as it comes."""

@@ -27,6 +27,13 @@ class Line(Protocol):
             BackendError: The line is not for this form of sound.
         """
 
+    def mirror(self, utterance: int) -> None:
+        """Say what the caller says as an utterance, until a flush.
+
+        Raises:
+            BackendError: The line is not for Opus.
+        """
+
     def flush(self) -> None:
         """Drop what has not been sent; a `PlayoutEnded` per utterance follows."""
 
@@ -99,6 +106,10 @@ class SocketLine:
         queued.length_s += len(pcm) / 2 / self._rate
         queued.complete |= complete
         self._loop.call_soon(self._turn)
+
+    def mirror(self, utterance: int) -> None:
+        """Refuse: the sound is PCM."""
+        raise BackendError("the sound of this call is PCM, and no echo")
 
     def flush(self) -> None:
         """Stop: nothing more of what was queued is heard."""

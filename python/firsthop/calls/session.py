@@ -456,6 +456,9 @@ class LiveCall(Call):
         elif complete:
             self._end_unspoken(utterance, interrupted=False)
 
+    def _mirror(self, utterance: int) -> None:
+        self._connected_line().mirror(utterance)
+
     def _end_unspoken(self, utterance: int, *, interrupted: bool) -> None:
         played = Played(ms=0, interrupted=interrupted)
         asyncio.get_running_loop().call_soon(self._played, utterance, played)

@@ -30,6 +30,10 @@ class EngineLine:
         """Queue sound; it leaves in real time."""
         self._engine.play(self._session, utterance, pcm_of(sound), complete=complete)
 
+    def mirror(self, utterance: int) -> None:
+        """Refuse: there are no packets to send back."""
+        raise BackendError("the sound of this call is PCM; serve with @firsthop.opus to mirror it")
+
     def flush(self) -> None:
         """Stop speaking."""
         self._engine.flush(self._session)
@@ -55,3 +59,7 @@ class OpusLine(EngineLine):
         else:
             packets = ()
         self._engine.play_opus(self._session, utterance, packets, complete=complete)
+
+    def mirror(self, utterance: int) -> None:
+        """Send the caller's packets back as they come."""
+        self._engine.mirror(self._session, utterance)
