@@ -38,7 +38,7 @@ pub enum Sound {
 /// How the client is heard.
 pub(crate) enum Hearing {
     Pcm(Box<Listener>),
-    Opus(Collector),
+    Opus(Box<Collector>),
 }
 
 impl Hearing {
@@ -46,8 +46,8 @@ impl Hearing {
     /// When libopus refuses a value or is out of memory.
     pub(crate) fn new(sound: Sound) -> Result<Self, opus::Error> {
         Ok(match sound {
-            Sound::Pcm(format) => Self::Pcm(Box::new(Listener::new(format.rate, format.frame)?)),
-            Sound::Opus { batch } => Self::Opus(Collector::new(batch)),
+            Sound::Pcm(format) => Self::Pcm(Box::new(Listener::new(format.rate, format.frame))),
+            Sound::Opus { batch } => Self::Opus(Box::new(Collector::new(batch))),
         })
     }
 
