@@ -8,7 +8,7 @@ use crate::lateness::fading;
 const HALF_LIFE: Duration = Duration::from_secs(10);
 /// A thousandth of the power: 30 dB below the loudest is quiet.
 const QUIET: f32 = 1e-3;
-/// Power of what is quiet beside anything: -70 dBFS.
+/// Power of what nobody hears: -70 dBFS.
 const SILENT: f32 = 100.0;
 
 /// Follows the loudest of a voice.
@@ -27,8 +27,13 @@ impl Level {
     }
 }
 
+/// Whether nobody hears it, however quiet it is around.
+pub(crate) fn is_silent(pcm: &[i16]) -> bool {
+    power(pcm) <= SILENT
+}
+
 /// Mean square.
-pub(crate) fn power(pcm: &[i16]) -> f32 {
+fn power(pcm: &[i16]) -> f32 {
     let sum: f32 = pcm.iter().map(|&sample| f32::from(sample).powi(2)).sum();
     sum / pcm.len().max(1) as f32
 }

@@ -9,6 +9,7 @@
 //! [`pace`] are single ideas without I/O, [`sound`] is the choice between them, [`session`] is one peer, [`shard`] is many peers behind one socket, and `endpoint` is the thread
 //! and the socket.
 
+mod adapt;
 pub mod answer;
 mod candidate;
 pub mod collect;
@@ -30,6 +31,8 @@ mod reorder;
 pub mod session;
 pub mod shard;
 pub mod sound;
+#[cfg(test)]
+mod test_voice;
 mod utterances;
 
 use std::collections::VecDeque;

@@ -351,27 +351,9 @@ mod tests {
     use super::*;
     use crate::packet::{OpusPacket, has_fec, rtp_ticks};
     use crate::reorder::MAX_WAITING;
+    use crate::test_voice::{RATE, packets as voice};
 
-    const RATE: u32 = 16_000;
     const FRAME: Duration = Duration::from_millis(20);
-
-    /// Packets of 20 ms of something like a voice: syllables of a buzz.
-    fn voice(count: usize) -> Vec<Arc<[u8]>> {
-        let mode = opus::Application::Voip;
-        let mut encoder = opus::Encoder::new(RATE, opus::Channels::Mono, mode).unwrap();
-        encoder.set_inband_fec(true).unwrap();
-        encoder.set_packet_loss_perc(20).unwrap();
-        let sine = |hz: f32, n: usize| (n as f32 * hz * std::f32::consts::TAU / RATE as f32).sin();
-        let buzz = |n| {
-            (1..12)
-                .map(|k| sine(140.0 * k as f32, n) / k as f32)
-                .sum::<f32>()
-        };
-        let sample = |n| ((sine(4.0, n) + 1.6) * buzz(n) * 4e3) as i16;
-        let pcm: Vec<i16> = (0..count * 320).map(sample).collect();
-        let encode = |frame| encoder.encode_vec(frame, 400).unwrap().into();
-        pcm.chunks_exact(320).map(encode).collect()
-    }
 
     fn silence() -> Arc<[u8]> {
         OpusPacket::silence().payload().clone()

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::adapt::Adaptation;
 use crate::collect::Collector;
 use crate::event::{Event, SessionId, UtteranceId};
 use crate::listen::Listener;
@@ -121,6 +122,7 @@ pub(crate) struct Speaking {
 enum Form {
     Pcm {
         format: AudioFormat,
+        adaptation: Adaptation,
         /// Made when there is something to say: an encoder is the largest thing a session owns.
         playout: Option<Box<Playout>>,
     },
@@ -132,6 +134,7 @@ impl Speaking {
         let form = match sound {
             Sound::Pcm(format) => Form::Pcm {
                 format,
+                adaptation: Adaptation::new(format.encoding.bitrate),
                 playout: None,
             },
             Sound::Opus { .. } => Form::Opus(Pacer::default()),
@@ -151,12 +154,21 @@ impl Speaking {
         pcm: &[i16],
         complete: bool,
     ) -> Result<Result<(), QueueFull>, opus::Error> {
-        let Form::Pcm { format, playout } = &mut self.form else {
+        let Form::Pcm {
+            format,
+            adaptation,
+            playout,
+        } = &mut self.form
+        else {
             return Ok(self.refuse(utterance));
         };
         let playout = match playout {
             Some(playout) => playout,
-            None => playout.insert(Box::new(Playout::new(format.rate, format.encoding)?)),
+            None => {
+                let mut new = Playout::new(format.rate, format.encoding)?;
+                new.adapt(adaptation.setting())?;
+                playout.insert(Box::new(new))
+            }
         };
         Ok(playout.push(now, utterance, pcm, complete))
     }
@@ -172,6 +184,32 @@ impl Speaking {
             Form::Opus(pacer) => pacer.push(now, utterance, packets, complete),
             Form::Pcm { .. } => self.refuse(utterance),
         }
+    }
+
+    /// Takes what the client reports of the path to it: the share of packets lost since its last
+    /// report, 0 to 1, and the latest round trip. What is encoded here follows it.
+    ///
+    /// # Errors
+    /// When libopus refuses a value.
+    #[expect(dead_code, reason = "the session does not listen to reports yet")]
+    pub(crate) fn path_report(
+        &mut self,
+        now: Instant,
+        loss: f32,
+        round_trip: Option<Duration>,
+    ) -> Result<(), opus::Error> {
+        let Form::Pcm {
+            adaptation,
+            playout,
+            ..
+        } = &mut self.form
+        else {
+            return Ok(());
+        };
+        adaptation.report(now, loss, round_trip);
+        playout
+            .iter_mut()
+            .try_for_each(|playout| playout.adapt(adaptation.setting()))
     }
 
     pub(crate) fn flush(&mut self) {
