@@ -13,11 +13,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::codec::Codec;
 use crate::decode::{Corrupt, Decoder};
 use crate::frames::Frames;
 use crate::lateness::fading;
 use crate::level::Level;
-use crate::packet::RTP_RATE;
 use crate::reorder::{Arrival, Reorder};
 
 /// A gap of more packets is a jump, not a loss: nothing is concealed.
@@ -72,6 +72,7 @@ pub struct ListenStats {
 
 /// Jitter buffer and decoder of one session.
 pub struct Listener {
+    codec: Codec,
     decoder: Decoder,
     rate: u32,
     order: Reorder<Packet>,
@@ -98,9 +99,10 @@ pub struct Listener {
 impl Listener {
     /// A listener that yields frames of `frame` at `rate` Hz (8, 12, 16, 24 or 48 kHz).
     #[must_use]
-    pub fn new(rate: u32, frame: Duration) -> Self {
+    pub fn new(codec: Codec, rate: u32, frame: Duration) -> Self {
         Self {
-            decoder: Decoder::new(rate),
+            codec,
+            decoder: Decoder::new(codec, rate),
             rate,
             order: Reorder::new(),
             frames: Frames::new(samples(rate, frame)),
@@ -147,6 +149,13 @@ impl Listener {
         self.decoder.restart();
         self.made_up = 0;
         self.last = None;
+    }
+
+    /// Starts over with a stream in another codec.
+    pub fn set_codec(&mut self, codec: Codec) {
+        self.restart();
+        self.codec = codec;
+        self.decoder = Decoder::new(codec, self.rate);
     }
 
     /// Does what is due: gives up on missing packets, makes up silence.
@@ -322,11 +331,12 @@ impl Listener {
     }
 
     fn rtp_duration(&self, samples: usize) -> u64 {
-        samples as u64 * u64::from(RTP_RATE / self.rate)
+        samples as u64 * u64::from(self.codec.clock_rate()) / u64::from(self.rate)
     }
 
     fn samples_of(&self, rtp_ticks: u64) -> usize {
-        (rtp_ticks / u64::from(RTP_RATE / self.rate)) as usize
+        let samples = u128::from(rtp_ticks) * u128::from(self.rate);
+        (samples / u128::from(self.codec.clock_rate())) as usize
     }
 
     fn duration(&self, samples: usize) -> Duration {
@@ -349,6 +359,7 @@ fn samples(rate: u32, duration: Duration) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::g711::Law;
     use crate::packet::{OpusPacket, has_fec, rtp_ticks};
     use crate::reorder::MAX_WAITING;
     use crate::test_voice::{RATE, packets as voice};
@@ -371,7 +382,7 @@ mod tests {
 
     #[test]
     fn packets_in_order_are_decoded_at_once() {
-        let mut listener = Listener::new(RATE, FRAME);
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let now = Instant::now();
         for (n, payload) in voice(5).into_iter().enumerate() {
             listener.push(now, n as u64, n as u64 * 960, payload);
@@ -419,7 +430,7 @@ mod tests {
     #[test]
     fn reordered_packets_come_out_in_order_and_duplicates_once() {
         let packets = voice(40);
-        let mut straight = Listener::new(RATE, FRAME);
+        let mut straight = Listener::new(Codec::Opus, RATE, FRAME);
         let expected = run(&mut straight, &packets, &in_time(40), 800);
         // From the tenth on, every fourth is overtaken by two.
         let mut arrivals = in_time(40);
@@ -428,7 +439,7 @@ mod tests {
         }
         arrivals.extend([(20, 400), (20, 405), (21, 500)]);
         arrivals.sort_by_key(|&(_, at)| at);
-        let mut listener = Listener::new(RATE, FRAME);
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let pcm = run(&mut listener, &packets, &arrivals, 850);
         let duplicate_packets = 3;
         let expected_stats = ListenStats {
@@ -446,7 +457,7 @@ mod tests {
         arrivals[20].1 += 90;
         arrivals[30].1 += 65;
         arrivals.sort_by_key(|&(_, at)| at);
-        let mut listener = Listener::new(RATE, FRAME);
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let pcm = run(&mut listener, &packets, &arrivals, 800);
         let stats = listener.stats();
         let replaced = stats.recovered_packets + stats.concealed_packets;
@@ -459,7 +470,7 @@ mod tests {
         let mut packets = voice(1400);
         let mut arrivals = in_time(1400);
         arrivals.retain(|(n, _)| n % 100 != 99);
-        let mut listener = Listener::new(RATE, FRAME);
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let pcm = run(&mut listener, &packets, &arrivals, 28_000);
         let stats = listener.stats();
         let carried = (1..14).filter(|n| has_fec(&packets[n * 100])).count() as u64;
@@ -479,7 +490,7 @@ mod tests {
 
     #[test]
     fn a_recovered_packet_sounds_like_itself() {
-        let mut listener = Listener::new(RATE, FRAME);
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let now = Instant::now();
         let packets = voice(12);
         for n in (0..12).filter(|&n| n != 10) {
@@ -498,7 +509,7 @@ mod tests {
     fn of_many_lost_packets_the_last_is_recovered_and_the_first_are_concealed() {
         let packets = voice(40);
         for lost in [1, 2, 5, 20] {
-            let mut listener = Listener::new(RATE, FRAME);
+            let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
             let now = Instant::now();
             for n in (0..40).filter(|n| !(10..10 + lost).contains(n)) {
                 listener.push(now, n as u64, n as u64 * 960, packets[n].clone());
@@ -526,7 +537,7 @@ mod tests {
         let pcm: Vec<i16> = (0..320 * 8)
             .map(|n| ((n as f32 * 300.0 * std::f32::consts::TAU / RATE as f32).sin() * 9e3) as i16)
             .collect();
-        let mut listener = Listener::new(RATE, FRAME);
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let now = Instant::now();
         for (n, frame) in pcm.chunks(320).enumerate() {
             let payload = encoder.encode_vec(frame, 400).unwrap().into();
@@ -543,7 +554,7 @@ mod tests {
 
     #[test]
     fn a_sender_that_stops_is_heard_as_silence() {
-        let mut listener = Listener::new(RATE, FRAME);
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let start = Instant::now();
         listener.push(start, 0, 0, silence());
         drain(&mut listener);
@@ -567,7 +578,7 @@ mod tests {
 
     #[test]
     fn a_voice_that_breaks_off_fades() {
-        let mut listener = Listener::new(RATE, FRAME);
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let pcm = run(&mut listener, &voice(10), &in_time(10), 1000);
         let tail = &pcm[10 * 320..];
         assert!(energy(&tail[..160]) > 1e6);
@@ -580,7 +591,7 @@ mod tests {
         for ms in [10, 40, 60, 120] {
             let mut encoder =
                 opus::Encoder::new(RATE, opus::Channels::Stereo, opus::Application::Voip).unwrap();
-            let mut listener = Listener::new(RATE, FRAME);
+            let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
             let start = Instant::now();
             for n in 0..20 {
                 let now = start + Duration::from_millis(n * ms);
@@ -593,6 +604,43 @@ mod tests {
             }
             assert_eq!(drain(&mut listener).len(), 20 * ms as usize * 16);
         }
+    }
+
+    #[test]
+    fn telephone_sound_of_any_packet_length_is_heard_in_its_place() {
+        for (codec, law) in [(Codec::Pcmu, Law::Mu), (Codec::Pcma, Law::A)] {
+            for ms in [10, 20, 30, 40, 60] {
+                for rate in [8000, 12_000, 16_000, 24_000, 48_000] {
+                    let mut listener = Listener::new(codec, rate, FRAME);
+                    let start = Instant::now();
+                    let tone = |n| ((n as f32 * 0.3).sin() * 9000.0) as i16;
+                    for n in (0..1200 / ms).filter(|&n| n != 600 / ms) {
+                        let now = start + Duration::from_millis(n * ms);
+                        listener.handle_timeout(now);
+                        let bytes = n * ms * 8..(n + 1) * ms * 8;
+                        let payload: Vec<_> = bytes.map(|n| law.encode(tone(n))).collect();
+                        listener.push(now, n, n * ms * 8, payload.into());
+                    }
+                    let pcm = drain(&mut listener);
+                    assert_eq!(pcm.len(), rate as usize * 1200 / 1000, "{ms} ms, {rate} Hz");
+                    assert_eq!(listener.stats().concealed_packets, 1);
+                    for (n, frame) in pcm.chunks(rate as usize / 50).enumerate().skip(1) {
+                        let enough = if (30..33).contains(&n) { 1e6 } else { 1e7 };
+                        assert!(energy(frame) > enough, "{ms} ms, {rate} Hz, {n}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_codec_is_another_stream() {
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
+        let now = Instant::now();
+        listener.push(now, 7, 960, silence());
+        listener.set_codec(Codec::Pcmu);
+        listener.push(now, 1, 160, vec![0; 160].into());
+        assert_eq!(drain(&mut listener).len(), 640);
     }
 
     #[test]
@@ -612,9 +660,9 @@ mod tests {
             }
         }
         let loud = |pcm: &[i16]| pcm.chunks(320).filter(|frame| energy(frame) > 1e6).count();
-        let mut straight = Listener::new(RATE, FRAME);
+        let mut straight = Listener::new(Codec::Opus, RATE, FRAME);
         let said = loud(&run(&mut straight, &packets, &in_time(200), 4000));
-        let mut listener = Listener::new(RATE, FRAME);
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let pcm = run(&mut listener, &packets, &arrivals, 4000);
         // All that was said, and a fade, once; then it was known that packets are held up, and
         // they were waited for.
@@ -636,7 +684,7 @@ mod tests {
             let into = *at % 1000;
             *at += 600 - into.min(600);
         }
-        let mut listener = Listener::new(RATE, FRAME);
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let pcm = run(&mut listener, &packets, &arrivals, 60_600);
         let more = pcm.len() - 3000 * 320;
         let hold_up = samples(RATE, Duration::from_millis(600));
@@ -645,7 +693,7 @@ mod tests {
 
     #[test]
     fn a_clock_jump_without_loss_is_filled_and_bounded() {
-        let mut listener = Listener::new(RATE, FRAME);
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let now = Instant::now();
         let packets = voice(3);
         listener.push(now, 0, 0, packets[0].clone());
@@ -657,7 +705,7 @@ mod tests {
 
     #[test]
     fn another_stream_with_lower_numbers_is_heard_at_once() {
-        let mut listener = Listener::new(RATE, FRAME);
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let now = Instant::now();
         let packets = voice(6);
         for n in [0, 1, 3] {
@@ -676,7 +724,7 @@ mod tests {
 
     #[test]
     fn garbage_and_wild_sequence_numbers_never_panic_nor_grow() {
-        let mut listener = Listener::new(RATE, FRAME);
+        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let mut now = Instant::now();
         let mut state = 1u64;
         for _ in 0..20_000 {

@@ -1,4 +1,4 @@
-//! What the agent says: PCM in, one Opus packet every 20 ms out, and an exact account of how much
+//! What the agent says: PCM in, one packet every 20 ms out, and an exact account of how much
 //! was sent. Takes `now`; no I/O.
 //!
 //! Where there is nothing to hear, little is sent (DTX): nothing at all while nothing is said, and a
@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::adapt::Setting;
+use crate::codec::Codec;
+use crate::encode::Encoder;
+pub use crate::encode::Encoding;
 use crate::event::UtteranceId;
 use crate::level::is_silent;
-use crate::packet::rtp_ticks;
 use crate::utterances::Utterances;
 pub use crate::utterances::{MAX_QUEUED, Progress, QueueFull};
 
@@ -27,32 +29,22 @@ const COMFORT_TICKS: u32 = 20;
 pub(crate) const MAX_CATCH_UP: u32 = 3;
 /// A cut is faded over this many samples' share of a tick, so that it does not click.
 const FADE_FRACTION: usize = 4;
-/// Largest Opus packet that we make; at speech bit rates 20 ms take about 80 bytes.
-const MAX_PACKET_BYTES: usize = 400;
-
-/// How speech is encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Encoding {
-    /// Bit rate in bit/s.
-    pub bitrate: i32,
-    /// libopus complexity, 0–10: CPU against quality.
-    pub complexity: i32,
-}
 
 /// One RTP packet to send.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Clock since the playout's first tick, 48 kHz, wrapping.
+    /// The codec's clock since the playout's first tick, wrapping.
     pub rtp_time: u32,
     /// First packet after a pause (RFC 3551 §4.1).
     pub marker: bool,
-    /// Opus.
+    /// In the session's codec.
     pub payload: Arc<[u8]>,
 }
 
 /// The outgoing queue, pacer and encoder of one session.
 pub struct Playout {
-    encoder: opus::Encoder,
+    codec: Codec,
+    encoder: Encoder,
     tick_samples: usize,
     utterances: Utterances<i16>,
     /// Cut short: the next tick fades out from here.
@@ -60,7 +52,6 @@ pub struct Playout {
     hangover: u8,
     /// Ticks of silence that were said since the last sound.
     silent: u32,
-    setting: Setting,
     /// When the RTP clock was 0.
     epoch: Option<Instant>,
     next_tick: Option<Instant>,
@@ -72,23 +63,15 @@ impl Playout {
     ///
     /// # Errors
     /// When libopus refuses a value or is out of memory.
-    pub fn new(rate: u32, encoding: Encoding) -> Result<Self, opus::Error> {
-        let mode = opus::Application::Voip;
-        let mut encoder = opus::Encoder::new(rate, opus::Channels::Mono, mode)?;
-        let bitrate = encoding.bitrate;
-        encoder.set_bitrate(opus::Bitrate::Bits(bitrate))?;
-        encoder.set_complexity(encoding.complexity)?;
+    pub fn new(codec: Codec, rate: u32, encoding: Encoding) -> Result<Self, opus::Error> {
         Ok(Self {
-            encoder,
+            codec,
+            encoder: Encoder::new(codec, rate, encoding)?,
             tick_samples: (rate / 50) as usize,
             utterances: Utterances::new(rate),
             tail: Vec::new(),
             hangover: 0,
             silent: 0,
-            setting: Setting {
-                bitrate,
-                loss_percent: 0,
-            },
             epoch: None,
             next_tick: None,
             resumed: true,
@@ -127,19 +110,27 @@ impl Playout {
         }
     }
 
+    /// Encodes with another codec from the next packet on, for the same PCM.
+    ///
+    /// # Errors
+    /// When libopus refuses a value or is out of memory.
+    pub(crate) fn set_codec(
+        &mut self,
+        codec: Codec,
+        rate: u32,
+        encoding: Encoding,
+    ) -> Result<(), opus::Error> {
+        self.encoder = Encoder::new(codec, rate, encoding)?;
+        self.codec = codec;
+        Ok(())
+    }
+
     /// Encodes for another path from the next packet on.
     ///
     /// # Errors
     /// When libopus refuses a value.
     pub(crate) fn adapt(&mut self, setting: Setting) -> Result<(), opus::Error> {
-        if setting == self.setting {
-            return Ok(());
-        }
-        self.setting = setting;
-        let bitrate = opus::Bitrate::Bits(setting.bitrate);
-        self.encoder.set_bitrate(bitrate)?;
-        self.encoder.set_inband_fec(setting.loss_percent > 0)?;
-        self.encoder.set_packet_loss_perc(setting.loss_percent)
+        self.encoder.adapt(setting)
     }
 
     /// When [`Playout::tick`] is next due; `None` while there is nothing to say.
@@ -161,12 +152,12 @@ impl Playout {
             let Some(frame) = self.next_frame() else {
                 continue;
             };
-            let payload = self.encoder.encode_vec(&frame, MAX_PACKET_BYTES)?;
+            let payload = self.encoder.encode(&frame)?;
             return Ok(Some(Packet {
-                // The RTP clock is time, at 48 kHz (RFC 7587 §4.1).
-                rtp_time: rtp_ticks(due - epoch) as u32,
+                // The RTP clock is time.
+                rtp_time: self.codec.ticks(due - epoch) as u32,
                 marker: self.silent <= SILENCE_TICKS && std::mem::take(&mut self.resumed),
-                payload: payload.into(),
+                payload,
             }));
         }
         Ok(None)
@@ -231,11 +222,13 @@ impl Playout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::g711::Law;
     use crate::packet::has_fec;
     use crate::test_voice::{self, RATE};
 
     fn playout() -> Playout {
         Playout::new(
+            Codec::Opus,
             RATE,
             Encoding {
                 bitrate: 24_000,
@@ -313,6 +306,54 @@ mod tests {
     }
 
     #[test]
+    fn telephone_sound_leaves_as_160_bytes_on_a_clock_of_8_khz() {
+        for (codec, law) in [(Codec::Pcmu, Law::Mu), (Codec::Pcma, Law::A)] {
+            for rate in [8000, 12_000, 16_000, 24_000, 48_000] {
+                let encoding = Encoding {
+                    bitrate: 24_000,
+                    complexity: 0,
+                };
+                let mut playout = Playout::new(codec, rate, encoding).unwrap();
+                let start = Instant::now();
+                let step = 400.0 * std::f32::consts::TAU / rate as f32;
+                let tone = (0..rate / 5).map(|n| ((n as f32 * step).sin() * 8000.0) as i16);
+                let tone: Vec<_> = tone.collect();
+                playout.push(start, 1, &tone, true).unwrap();
+                let (packets, progress) = run(&mut playout);
+                assert_eq!(progress, [Progress::Started(1), ended(1, 200, false)]);
+                assert_eq!(packets.len(), 10 + usize::from(HANGOVER_TICKS));
+                for (n, (_, packet)) in packets.iter().enumerate() {
+                    assert_eq!(packet.payload.len(), 160);
+                    assert_eq!(packet.rtp_time, n as u32 * 160);
+                }
+                let decode = |&byte: &u8| f64::from(law.decode(byte)).powi(2);
+                let energy = packets[5].1.payload.iter().map(decode).sum::<f64>() / 160.0;
+                assert!(
+                    (energy / 32e6 - 1.0).abs() < 0.05,
+                    "{codec:?} {rate}: {energy}"
+                );
+                let silence = packets.last().unwrap().1.payload[0];
+                assert_eq!(silence, law.encode(0));
+            }
+        }
+    }
+
+    #[test]
+    fn another_codec_begins_with_the_next_packet() {
+        let mut playout = playout();
+        let start = Instant::now();
+        playout.push(start, 1, &speech(100), true).unwrap();
+        assert!(playout.tick(start).unwrap().unwrap().payload.len() < 160);
+        let encoding = Encoding {
+            bitrate: 24_000,
+            complexity: 0,
+        };
+        playout.set_codec(Codec::Pcma, RATE, encoding).unwrap();
+        let packet = playout.tick(start + TICK).unwrap().unwrap();
+        assert_eq!((packet.payload.len(), packet.rtp_time), (160, 160));
+    }
+
+    #[test]
     fn a_pause_between_words_is_sent_and_silence_after_silence_is_not() {
         let mut playout = playout();
         let start = Instant::now();
@@ -354,6 +395,7 @@ mod tests {
     #[test]
     fn redundancy_and_bits_follow_the_path() {
         let mut playout = Playout::new(
+            Codec::Opus,
             RATE,
             Encoding {
                 bitrate: 32_000,

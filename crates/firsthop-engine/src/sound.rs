@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::adapt::Adaptation;
+use crate::codec::Codec;
 use crate::collect::Collector;
 use crate::event::{Event, SessionId, UtteranceId};
 use crate::listen::Listener;
@@ -47,9 +48,22 @@ impl Hearing {
     /// When libopus refuses a value or is out of memory.
     pub(crate) fn new(sound: Sound) -> Result<Self, opus::Error> {
         Ok(match sound {
-            Sound::Pcm(format) => Self::Pcm(Box::new(Listener::new(format.rate, format.frame))),
+            Sound::Pcm(format) => Self::Pcm(Box::new(Listener::new(
+                Codec::default(),
+                format.rate,
+                format.frame,
+            ))),
             Sound::Opus { batch } => Self::Opus(Box::new(Collector::new(batch))),
         })
+    }
+
+    /// Expects packets in the codec that was agreed on, instead of Opus. Call it before the first
+    /// packet; later, another stream begins.
+    #[expect(dead_code, reason = "sessions agree on Opus only")]
+    pub(crate) fn set_codec(&mut self, codec: Codec) {
+        if let Self::Pcm(listener) = self {
+            listener.set_codec(codec);
+        }
     }
 
     /// Takes one RTP packet: extended sequence number, extended RTP time, payload. False: it is
@@ -122,6 +136,7 @@ pub(crate) struct Speaking {
 enum Form {
     Pcm {
         format: AudioFormat,
+        codec: Codec,
         adaptation: Adaptation,
         /// Made when there is something to say: an encoder is the largest thing a session owns.
         playout: Option<Box<Playout>>,
@@ -134,6 +149,7 @@ impl Speaking {
         let form = match sound {
             Sound::Pcm(format) => Form::Pcm {
                 format,
+                codec: Codec::default(),
                 adaptation: Adaptation::new(format.encoding.bitrate),
                 playout: None,
             },
@@ -142,6 +158,28 @@ impl Speaking {
         Self {
             form,
             refused: VecDeque::new(),
+        }
+    }
+
+    /// Speaks in the codec that was agreed on, instead of Opus, from the next packet on.
+    ///
+    /// # Errors
+    /// When libopus refuses a value or is out of memory.
+    #[expect(dead_code, reason = "sessions agree on Opus only")]
+    pub(crate) fn set_codec(&mut self, agreed: Codec) -> Result<(), opus::Error> {
+        let Form::Pcm {
+            format,
+            codec,
+            playout,
+            ..
+        } = &mut self.form
+        else {
+            return Ok(());
+        };
+        *codec = agreed;
+        match playout {
+            Some(playout) => playout.set_codec(agreed, format.rate, format.encoding),
+            None => Ok(()),
         }
     }
 
@@ -156,6 +194,7 @@ impl Speaking {
     ) -> Result<Result<(), QueueFull>, opus::Error> {
         let Form::Pcm {
             format,
+            codec,
             adaptation,
             playout,
         } = &mut self.form
@@ -165,7 +204,7 @@ impl Speaking {
         let playout = match playout {
             Some(playout) => playout,
             None => {
-                let mut new = Playout::new(format.rate, format.encoding)?;
+                let mut new = Playout::new(*codec, format.rate, format.encoding)?;
                 new.adapt(adaptation.setting())?;
                 playout.insert(Box::new(new))
             }
