@@ -55,7 +55,11 @@ mod tests {
     fn admitted(budget: &mut Budget, start: Instant, per_second: u32, seconds: u32) -> Vec<u32> {
         (0..seconds)
             .map(|second| {
-                let at = |n| start + Duration::from_secs(1) * second + Duration::from_secs(1) * n / per_second;
+                let at = |n| {
+                    start
+                        + Duration::from_secs(1) * second
+                        + Duration::from_secs(1) * n / per_second
+                };
                 (0..per_second).filter(|&n| budget.spend(at(n))).count() as u32
             })
             .collect()

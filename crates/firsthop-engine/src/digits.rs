@@ -63,7 +63,12 @@ mod tests {
     #[test]
     fn other_events_and_fragments_are_none() {
         let mut digits = Digits::default();
-        for payload in [&report(16, false, 960)[..], &report(255, false, 960), &[1, 2, 3], &[]] {
+        for payload in [
+            &report(16, false, 960)[..],
+            &report(255, false, 960),
+            &[1, 2, 3],
+            &[],
+        ] {
             assert_eq!(digits.push(0, payload), None);
         }
         assert_eq!(digits.push(0, &report(15, false, 960)), Some('D'));

@@ -9,14 +9,22 @@
 //! [`pace`] are single ideas without I/O, [`sound`] is the choice between them, [`session`] is one peer, [`shard`] is many peers behind one socket, and `endpoint` is the thread
 //! and the socket.
 
+mod adapt;
 pub mod answer;
 mod budget;
 mod candidate;
+pub mod codec;
 pub mod collect;
 mod counters;
+mod decode;
 mod digits;
+mod encode;
 mod endpoint;
 mod event;
+mod frames;
+mod g711;
+mod lateness;
+mod level;
 pub mod listen;
 mod mailbox;
 mod negotiation;
@@ -26,9 +34,13 @@ pub mod packet;
 pub mod path;
 pub mod playout;
 mod reorder;
+mod repeat;
+mod resample;
 pub mod session;
 pub mod shard;
 pub mod sound;
+#[cfg(test)]
+mod test_voice;
 mod utterances;
 mod voices;
 

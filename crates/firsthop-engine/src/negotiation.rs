@@ -14,7 +14,8 @@ use str0m::{Rtc, RtcConfig};
 
 use crate::answer;
 use crate::candidate;
-use crate::offer::{self, OfferError};
+use crate::codec::Codec as Voice;
+use crate::offer::{self, Checked, OfferError};
 
 /// Messages and their fragments stay below any path's MTU, IPv6 tunnels included.
 const MTU: usize = 1200;
@@ -22,8 +23,10 @@ const MTU: usize = 1200;
 const MAX_MESSAGE: u32 = 256 * 1024;
 /// Messages that the client has not acknowledged, in bytes: minutes of events. More is lost.
 const MAX_UNACKNOWLEDGED: usize = 1 << 20;
-/// For telephone events, on the clock of Opus. A client's own number goes before it.
+/// For telephone events. A client's own number goes before it.
 const PT_DIGITS: u8 = 110;
+/// How often the stack tells what the client reports of its path.
+const PATH_REPORTS: Duration = Duration::from_secs(2);
 
 /// What a new session needs besides the offer.
 pub(crate) struct Terms<'a> {
@@ -34,6 +37,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) tcp: &'a [SocketAddr],
     /// The id of a data channel that both sides know of.
     pub(crate) channel: Option<u16>,
+    /// Whether nothing but Opus will do.
+    pub(crate) opus: bool,
 }
 
 /// Why an offer did not become a session.
@@ -51,15 +56,26 @@ impl From<OfferError> for AcceptError {
     }
 }
 
+/// A session that begins.
+pub(crate) struct Beginning {
+    pub(crate) rtc: Rtc,
+    pub(crate) answer: String,
+    pub(crate) codec: Voice,
+}
+
 /// Makes the stack of a new session, and its answer to `offer`.
-pub(crate) fn begin(
-    now: Instant,
-    offer: &str,
-    terms: Terms<'_>,
-) -> Result<(Rtc, String), AcceptError> {
+pub(crate) fn begin(now: Instant, offer: &str, terms: Terms<'_>) -> Result<Beginning, AcceptError> {
     let checked = offer::check(offer)?;
-    let mut rtc = config(terms.credentials, terms.certificate).build(now);
-    let udp = terms.udp.iter().map(|&address| (address, candidate::udp(address)));
+    let mut codecs = checked.codecs.iter().copied();
+    let codec = codecs.find(|&codec| codec == Voice::Opus || !terms.opus);
+    let codec = codec.ok_or_else(|| {
+        refused("no a=rtpmap for opus/48000/2; the sound of this backend is Opus")
+    })?;
+    let mut rtc = config(codec, terms.credentials, terms.certificate).build(now);
+    let udp = terms
+        .udp
+        .iter()
+        .map(|&address| (address, candidate::udp(address)));
     let tcp = terms.tcp.iter().enumerate();
     let tcp = tcp.map(|(index, &address)| (address, candidate::tcp_passive(index, address)));
     for (address, candidate) in udp.chain(tcp) {
@@ -74,18 +90,22 @@ pub(crate) fn begin(
             ..ChannelConfig::default()
         });
     }
-    Ok((rtc, answer))
+    Ok(Beginning { rtc, answer, codec })
 }
 
 /// Answers an offer in mid-call. Where it restarts ICE (RFC 8445 §9), `credentials` become ours.
 /// Returns the answer, and whether they have.
 pub(crate) fn again(
     rtc: &mut Rtc,
+    codec: Voice,
     offer: &str,
     credentials: IceCreds,
 ) -> Result<(String, bool), OfferError> {
     let checked = offer::check(offer)?;
-    if !same_identity(rtc, &checked) {
+    if !checked.codecs.contains(&codec) {
+        return Err(refused("the codec of this call is not offered any more"));
+    }
+    if !same_identity(rtc, &checked.sdp) {
         return Err(refused(
             "another a=fingerprint than before; a new DTLS identity takes a new call",
         ));
@@ -104,15 +124,17 @@ pub(crate) fn again(
     Ok((answer, true))
 }
 
-fn accept(rtc: &mut Rtc, checked: &str) -> Result<String, OfferError> {
+fn accept(rtc: &mut Rtc, checked: &Checked) -> Result<String, OfferError> {
     let stack = |error: &dyn std::fmt::Display| refused(&first_line(&error.to_string()));
-    let offer = SdpOffer::from_sdp_string(checked).map_err(|error| stack(&error))?;
+    let offer = SdpOffer::from_sdp_string(&checked.sdp).map_err(|error| stack(&error))?;
     let answer = rtc.sdp_api().accept_offer(offer);
     let answer = answer.map_err(|error| stack(&error))?.to_sdp_string();
-    let answer = answer::with_inactive_video(checked, &answer);
+    let answer = answer::with_inactive_video(&checked.sdp, &answer);
     // An m-line that cannot be served is answered with port 0 (RFC 3264 §6).
     if answer.matches("\r\nm=audio ").count() == answer.matches("\r\nm=audio 0 ").count() {
-        return Err(refused("no Opus payload type on the m=audio line"));
+        return Err(refused(
+            "no codec on the m=audio line that both sides speak",
+        ));
     }
     Ok(answer)
 }
@@ -137,7 +159,7 @@ fn refused(message: &str) -> OfferError {
     }
 }
 
-fn config(credentials: IceCreds, certificate: DtlsCert) -> RtcConfig {
+fn config(codec: Voice, credentials: IceCreds, certificate: DtlsCert) -> RtcConfig {
     // No transport-cc: for audio alone its 50 ms timer costs more than it tells.
     let mut extensions = ExtensionMap::empty();
     extensions.set(1, Extension::AudioLevel);
@@ -147,7 +169,10 @@ fn config(credentials: IceCreds, certificate: DtlsCert) -> RtcConfig {
         .set_dtls_cert(certificate)
         .set_dtls_version(DtlsVersion::Auto)
         .clear_codecs()
-        .enable_opus(true, false)
+        .enable_opus(codec == Voice::Opus, false)
+        .enable_pcmu(codec == Voice::Pcmu, false)
+        .enable_pcma(codec == Voice::Pcma, false)
+        .set_stats_interval(Some(PATH_REPORTS))
         .set_extension_map(extensions)
         .set_rtp_mode(true)
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
@@ -158,7 +183,10 @@ fn config(credentials: IceCreds, certificate: DtlsCert) -> RtcConfig {
         Pt::new_with_value(PT_DIGITS),
         None,
         Codec::Tele,
-        Frequency::FORTY_EIGHT_KHZ,
+        match codec {
+            Voice::Opus => Frequency::FORTY_EIGHT_KHZ,
+            Voice::Pcmu | Voice::Pcma => Frequency::EIGHT_KHZ,
+        },
         None,
         FormatParams::default(),
     );

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::codec::Codec;
+
 /// Largest offer, in bytes. Chromium's for audio and a data channel is about 1.9 KB.
 pub const MAX_BYTES: usize = 32 * 1024;
 const MAX_MEDIA_LINES: usize = 4;
@@ -57,11 +59,20 @@ fn missing(message: &str) -> OfferError {
     }
 }
 
-/// Checks `offer` and returns it as the WebRTC stack should see it: CRLF line ends, no candidates.
+/// An offer that was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// As the WebRTC stack should see it: CRLF line ends, no candidates.
+    pub sdp: String,
+    /// The codecs of the first audio m-line that we speak, as the client prefers them; at least one.
+    pub codecs: Vec<Codec>,
+}
+
+/// Checks `offer`.
 ///
 /// # Errors
 /// [`OfferError`] with the line and the way out.
-pub fn check(offer: &str) -> Result<String, OfferError> {
+pub fn check(offer: &str) -> Result<Checked, OfferError> {
     if offer.len() > MAX_BYTES {
         let message = format!(
             "the offer has {} bytes; at most {MAX_BYTES} are read",
@@ -85,15 +96,21 @@ pub fn check(offer: &str) -> Result<String, OfferError> {
         }
     }
     seen.finish()?;
-    Ok(checked)
+    Ok(Checked {
+        sdp: checked,
+        codecs: seen.codecs(),
+    })
 }
 
 #[derive(Default)]
 struct Seen {
     lines: usize,
     media: usize,
-    audio: bool,
-    opus: bool,
+    /// The payload types of the first audio m-line, in its order.
+    audio: Option<Vec<String>>,
+    in_audio: bool,
+    /// Payload types of that line and what stands for them.
+    codecs: Vec<(String, Codec)>,
     ufrag: bool,
     password: bool,
     fingerprints: usize,
@@ -131,9 +148,12 @@ impl Seen {
         }
         let mut parts = value.split(' ');
         let (media, port, protocol) = (parts.next(), parts.next(), parts.next());
+        self.in_audio = false;
         let known = match media {
             Some("audio") => {
-                self.audio = true;
+                self.in_audio = self.audio.is_none();
+                self.audio
+                    .get_or_insert_with(|| parts.map(str::to_owned).collect());
                 matches!(protocol, Some("UDP/TLS/RTP/SAVPF"))
             }
             Some("video") => matches!(protocol, Some("UDP/TLS/RTP/SAVPF")),
@@ -180,10 +200,12 @@ impl Seen {
                 }
                 return Ok(false);
             }
-            "rtpmap" => {
-                self.opus |= value
-                    .split_once(' ')
-                    .is_some_and(|(_, codec)| codec.eq_ignore_ascii_case("opus/48000/2"));
+            "rtpmap" if self.in_audio => {
+                if let Some((payload_type, name)) = value.split_once(' ')
+                    && let Some(codec) = codec_of(name)
+                {
+                    self.codecs.push((payload_type.to_owned(), codec));
+                }
             }
             "setup" if !matches!(value, "actpass" | "active" | "passive") => {
                 let message = format!("expected a=setup:actpass, found {:?}", shorten(value));
@@ -194,15 +216,34 @@ impl Seen {
         Ok(true)
     }
 
+    fn codecs(&self) -> Vec<Codec> {
+        let mut codecs = Vec::new();
+        for payload_type in self.audio.iter().flatten() {
+            let mapped = self
+                .codecs
+                .iter()
+                .find(|(mapped, _)| mapped == payload_type);
+            let codec = match (mapped, payload_type.as_str()) {
+                (Some(&(_, codec)), _) => Some(codec),
+                // These need no a=rtpmap (RFC 3551 §6).
+                (None, "0") => Some(Codec::Pcmu),
+                (None, "8") => Some(Codec::Pcma),
+                _ => None,
+            };
+            codecs.extend(codec.filter(|codec| !codecs.contains(codec)));
+        }
+        codecs
+    }
+
     fn finish(&self) -> Result<(), OfferError> {
-        if !self.audio {
+        if self.audio.is_none() {
             return Err(missing(
                 "no m=audio line; add an audio track before createOffer()",
             ));
         }
-        if !self.opus {
+        if self.codecs().is_empty() {
             return Err(missing(
-                "no a=rtpmap for opus/48000/2; Opus is the codec spoken here",
+                "no codec on the m=audio line that is spoken here: Opus, PCMU or PCMA",
             ));
         }
         if !self.ufrag || !self.password {
@@ -216,6 +257,16 @@ impl Seen {
             ));
         }
         Ok(())
+    }
+}
+
+fn codec_of(name: &str) -> Option<Codec> {
+    let is = |known: &str| name.eq_ignore_ascii_case(known);
+    match name {
+        _ if is("opus/48000/2") => Some(Codec::Opus),
+        _ if is("PCMU/8000") || is("PCMU/8000/1") => Some(Codec::Pcmu),
+        _ if is("PCMA/8000") || is("PCMA/8000/1") => Some(Codec::Pcma),
+        _ => None,
     }
 }
 
@@ -277,7 +328,7 @@ mod tests {
 
     #[test]
     fn candidates_are_taken_out_and_line_ends_made_crlf() {
-        let checked = check(&offer()).unwrap();
+        let checked = check(&offer()).unwrap().sdp;
         assert!(!checked.contains("candidate"));
         assert_eq!(checked.lines().count(), 10);
         assert!(checked.lines().count() == checked.matches("\r\n").count());
@@ -315,13 +366,28 @@ mod tests {
                 Some(9),
             ),
             ("a=setup:actpass", "a=setup:holdconn", Some(10)),
-            ("a=rtpmap:111 opus/48000/2", "a=rtpmap:0 PCMU/8000", None),
+            ("a=rtpmap:111 opus/48000/2", "a=rtpmap:111 G722/8000", None),
             ("a=ice-ufrag:abcd\n", "", None),
             ("a=fingerprint:sha-256 AB:CD\n", "", None),
         ] {
             let offer = offer().replace(good, bad);
             assert_eq!(check(&offer).unwrap_err().line, line, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn codecs_are_told_in_the_clients_order() {
+        let (opus, pcmu, pcma) = (Codec::Opus, Codec::Pcmu, Codec::Pcma);
+        for (formats, codecs) in [
+            ("111 0 8", vec![opus, pcmu, pcma]),
+            ("8 9 111 110", vec![pcma, opus]),
+            ("0", vec![pcmu]),
+        ] {
+            let offer = offer().replace("SAVPF 111", &format!("SAVPF {formats}"));
+            assert_eq!(check(&offer).unwrap().codecs, codecs);
+        }
+        let renamed = offer().replace("SAVPF 111", "SAVPF 96 111") + "\na=rtpmap:96 PCMA/8000";
+        assert_eq!(check(&renamed).unwrap().codecs, [pcma, opus]);
     }
 
     #[test]

@@ -89,6 +89,27 @@ impl fmt::Debug for OpusPacket {
     }
 }
 
+/// Whether an Opus payload carries the sound before it a second time, coarsely: in-band FEC (LBRR,
+/// RFC 6716 §4.2.4).
+pub(crate) fn has_fec(payload: &[u8]) -> bool {
+    let (Ok(packet), Ok(ticks)) = (
+        opus::packet::parse(payload),
+        opus::packet::get_samples_per_frame(payload, RTP_RATE),
+    ) else {
+        return false;
+    };
+    let Some(&first) = packet.frames.first().and_then(|frame| frame.first()) else {
+        return false;
+    };
+    // CELT has none. SILK begins with a bit of voice activity per 20 ms and one that tells of
+    // FEC; the second channel's follow.
+    let silk = packet.toc & 0x80 == 0;
+    let bits = ticks.div_ceil(RTP_RATE as usize / 50) + 1;
+    let stereo = packet.toc & 0x04 != 0;
+    let flag = |bits: usize| first >> (8 - bits) & 1 == 1;
+    silk && (flag(bits) || stereo && flag(2 * bits))
+}
+
 /// A time on the RTP clock, rounded down.
 pub(crate) fn rtp_ticks(duration: Duration) -> u64 {
     (u128::from(RTP_RATE) * duration.as_micros() / 1_000_000) as u64
@@ -156,6 +177,34 @@ mod tests {
         assert!(OpusPacket::new(vec![0x08; MAX_BYTES]).is_ok());
         let refused = OpusPacket::new(vec![0x0B; MAX_BYTES + 1]);
         assert_eq!(refused, Err(PacketError::TooLarge(MAX_BYTES + 1)));
+    }
+
+    #[test]
+    fn a_packet_says_whether_it_carries_the_one_before_it() {
+        let rate = 16_000;
+        for channels in [opus::Channels::Mono, opus::Channels::Stereo] {
+            for (ms, fec) in [(20, true), (60, true), (10, true), (20, false)] {
+                let mode = opus::Application::Voip;
+                let mut encoder = opus::Encoder::new(rate, channels, mode).unwrap();
+                encoder.set_bitrate(opus::Bitrate::Bits(32_000)).unwrap();
+                encoder.set_inband_fec(fec).unwrap();
+                encoder.set_packet_loss_perc(30).unwrap();
+                let samples = ms * 16 * channels as usize;
+                let pcm = |n| ((n * n % 331) as i16 - 165) * 60;
+                let with = (0..20).filter(|packet| {
+                    let frame: Vec<_> = (packet * samples..(packet + 1) * samples)
+                        .map(pcm)
+                        .collect();
+                    has_fec(&encoder.encode_vec(&frame, 1000).unwrap())
+                });
+                let with = with.count();
+                assert_eq!(with > 10, fec, "{with} of 20 at {ms} ms, {channels:?}");
+                assert!(fec || with == 0);
+            }
+        }
+        for payload in [&[][..], &[0x08], &[0xF8, 0xFF, 0xFE], &[0x1B, 3, 1]] {
+            assert!(!has_fec(payload), "{payload:?}");
+        }
     }
 
     #[test]

@@ -1,11 +1,18 @@
-//! What the agent says: PCM in, one Opus packet every 20 ms out, and an exact account of how much
+//! What the agent says: PCM in, one packet every 20 ms out, and an exact account of how much
 //! was sent. Takes `now`; no I/O.
+//!
+//! Where there is nothing to hear, little is sent (DTX): nothing at all while nothing is said, and a
+//! packet now and then while what is said is silence.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::adapt::Setting;
+use crate::codec::Codec;
+use crate::encode::Encoder;
+pub use crate::encode::Encoding;
 use crate::event::UtteranceId;
-use crate::packet::rtp_ticks;
+use crate::level::is_silent;
 use crate::utterances::Utterances;
 pub use crate::utterances::{MAX_QUEUED, Progress, QueueFull};
 
@@ -13,41 +20,38 @@ pub use crate::utterances::{MAX_QUEUED, Progress, QueueFull};
 pub const TICK: Duration = Duration::from_millis(20);
 /// Silent packets after the last word, so that the receiver's concealment fades from silence.
 pub(crate) const HANGOVER_TICKS: u8 = 5;
+/// Silence that is said is sent for so many ticks: it may be a pause between words.
+const SILENCE_TICKS: u32 = 10;
+/// Of more, every so many ticks a packet is sent, as Opus does it (RFC 6716 §2.1.9): NATs and
+/// receivers see that the stream is alive.
+const COMFORT_TICKS: u32 = 20;
 /// Ticks that are made up for after a stall. Beyond, the clock jumps: a burst helps nobody.
 pub(crate) const MAX_CATCH_UP: u32 = 3;
 /// A cut is faded over this many samples' share of a tick, so that it does not click.
 const FADE_FRACTION: usize = 4;
-/// Largest Opus packet that we make; at speech bit rates 20 ms take about 80 bytes.
-const MAX_PACKET_BYTES: usize = 400;
-
-/// How speech is encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Encoding {
-    /// Bit rate in bit/s.
-    pub bitrate: i32,
-    /// libopus complexity, 0–10: CPU against quality.
-    pub complexity: i32,
-}
 
 /// One RTP packet to send.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Clock since the playout's first tick, 48 kHz, wrapping.
+    /// The codec's clock since the playout's first tick, wrapping.
     pub rtp_time: u32,
     /// First packet after a pause (RFC 3551 §4.1).
     pub marker: bool,
-    /// Opus.
+    /// In the session's codec.
     pub payload: Arc<[u8]>,
 }
 
 /// The outgoing queue, pacer and encoder of one session.
 pub struct Playout {
-    encoder: opus::Encoder,
+    codec: Codec,
+    encoder: Encoder,
     tick_samples: usize,
     utterances: Utterances<i16>,
     /// Cut short: the next tick fades out from here.
     tail: Vec<i16>,
     hangover: u8,
+    /// Ticks of silence that were said since the last sound.
+    silent: u32,
     /// When the RTP clock was 0.
     epoch: Option<Instant>,
     next_tick: Option<Instant>,
@@ -59,20 +63,15 @@ impl Playout {
     ///
     /// # Errors
     /// When libopus refuses a value or is out of memory.
-    pub fn new(rate: u32, encoding: Encoding) -> Result<Self, opus::Error> {
-        let mode = opus::Application::Voip;
-        let mut encoder = opus::Encoder::new(rate, opus::Channels::Mono, mode)?;
-        encoder.set_bitrate(opus::Bitrate::Bits(encoding.bitrate))?;
-        encoder.set_complexity(encoding.complexity)?;
-        encoder.set_inband_fec(true)?;
-        // Redundancy for a mildly lossy path; it costs a few bits only when FEC is in use.
-        encoder.set_packet_loss_perc(5)?;
+    pub fn new(codec: Codec, rate: u32, encoding: Encoding) -> Result<Self, opus::Error> {
         Ok(Self {
-            encoder,
+            codec,
+            encoder: Encoder::new(codec, rate, encoding)?,
             tick_samples: (rate / 50) as usize,
             utterances: Utterances::new(rate),
             tail: Vec::new(),
             hangover: 0,
+            silent: 0,
             epoch: None,
             next_tick: None,
             resumed: true,
@@ -111,6 +110,29 @@ impl Playout {
         }
     }
 
+    /// Encodes with another codec from the next packet on, for the same PCM.
+    ///
+    /// # Errors
+    /// When libopus refuses a value or is out of memory.
+    pub(crate) fn set_codec(
+        &mut self,
+        codec: Codec,
+        rate: u32,
+        encoding: Encoding,
+    ) -> Result<(), opus::Error> {
+        self.encoder = Encoder::new(codec, rate, encoding)?;
+        self.codec = codec;
+        Ok(())
+    }
+
+    /// Encodes for another path from the next packet on.
+    ///
+    /// # Errors
+    /// When libopus refuses a value.
+    pub(crate) fn adapt(&mut self, setting: Setting) -> Result<(), opus::Error> {
+        self.encoder.adapt(setting)
+    }
+
     /// When [`Playout::tick`] is next due; `None` while there is nothing to say.
     pub fn deadline(&self) -> Option<Instant> {
         self.next_tick
@@ -121,18 +143,33 @@ impl Playout {
     /// # Errors
     /// When libopus fails, which it does not for frames of the right size.
     pub fn tick(&mut self, now: Instant) -> Result<Option<Packet>, opus::Error> {
-        let Some(mut due) = self.next_tick.filter(|&due| due <= now) else {
-            return Ok(None);
-        };
-        let behind = ((now - due).as_millis() / TICK.as_millis()) as u32;
-        if behind > MAX_CATCH_UP {
-            due += TICK * behind;
+        while let Some(due) = self.next_tick.filter(|&due| due <= now) {
+            let behind = ((now - due).as_millis() / TICK.as_millis()) as u32;
+            let skipped = if behind > MAX_CATCH_UP { behind } else { 0 };
+            let due = due + TICK * skipped;
+            let epoch = *self.epoch.get_or_insert(due);
+            self.next_tick = Some(due + TICK);
+            let Some(frame) = self.next_frame() else {
+                continue;
+            };
+            let payload = self.encoder.encode(&frame)?;
+            return Ok(Some(Packet {
+                // The RTP clock is time.
+                rtp_time: self.codec.ticks(due - epoch) as u32,
+                marker: self.silent <= SILENCE_TICKS && std::mem::take(&mut self.resumed),
+                payload,
+            }));
         }
-        let epoch = *self.epoch.get_or_insert(due);
-        // The RTP clock is time, at 48 kHz (RFC 7587 §4.1).
-        let rtp_time = rtp_ticks(due - epoch) as u32;
-        self.next_tick = Some(due + TICK);
+        Ok(None)
+    }
 
+    /// What became of the utterances, oldest first.
+    pub fn poll_progress(&mut self) -> Option<Progress> {
+        self.utterances.poll_progress()
+    }
+
+    /// What the packet of a tick holds; None if none is to be sent.
+    fn next_frame(&mut self) -> Option<Vec<i16>> {
         let mut frame = Vec::with_capacity(self.tick_samples);
         self.fill(&mut frame);
         if frame.is_empty() {
@@ -140,25 +177,24 @@ impl Playout {
                 // Silence costs nothing: no packets, no ticks, until there is something to say.
                 self.next_tick = None;
                 self.resumed = true;
-                return Ok(None);
+                return None;
             }
             self.hangover -= 1;
-        } else {
-            self.hangover = HANGOVER_TICKS;
+            frame.resize(self.tick_samples, 0);
+            return Some(frame);
         }
+        let silent = is_silent(&frame);
         frame.resize(self.tick_samples, 0);
-        let payload = self.encoder.encode_vec(&frame, MAX_PACKET_BYTES)?;
-        let marker = std::mem::take(&mut self.resumed);
-        Ok(Some(Packet {
-            rtp_time,
-            marker,
-            payload: payload.into(),
-        }))
-    }
-
-    /// What became of the utterances, oldest first.
-    pub fn poll_progress(&mut self) -> Option<Progress> {
-        self.utterances.poll_progress()
+        self.hangover = HANGOVER_TICKS;
+        self.silent = if silent { self.silent + 1 } else { 0 };
+        if self.silent <= SILENCE_TICKS {
+            return Some(frame);
+        }
+        self.hangover = 0;
+        self.resumed = true;
+        (self.silent - SILENCE_TICKS)
+            .is_multiple_of(COMFORT_TICKS)
+            .then_some(frame)
     }
 
     /// Takes one tick's worth of samples from the queue, across utterances.
@@ -186,11 +222,13 @@ impl Playout {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const RATE: u32 = 16_000;
+    use crate::g711::Law;
+    use crate::packet::has_fec;
+    use crate::test_voice::{self, RATE};
 
     fn playout() -> Playout {
         Playout::new(
+            Codec::Opus,
             RATE,
             Encoding {
                 bitrate: 24_000,
@@ -242,6 +280,153 @@ mod tests {
         }
         assert_eq!(progress, [Progress::Started(7), ended(7, 100, false)]);
         assert_eq!(playout.deadline(), None);
+    }
+
+    #[test]
+    fn of_silence_little_is_sent_and_all_is_accounted_for() {
+        let mut playout = playout();
+        let start = Instant::now();
+        // Sound of 100 ms, two seconds of silence, in which a chip hums, sound of 100 ms.
+        let hum = (0..2000 * 16).map(|n| (n % 7) as i16 - 3);
+        let pcm = [speech(100), hum.collect(), speech(100)].concat();
+        playout.push(start, 1, &pcm, true).unwrap();
+        let (packets, progress) = run(&mut playout);
+        assert_eq!(progress, [Progress::Started(1), ended(1, 2200, false)]);
+        let ticks: Vec<_> = packets
+            .iter()
+            .map(|(due, packet)| {
+                let tick = packet.rtp_time / 960;
+                assert_eq!(*due, start + TICK * tick, "the RTP clock is time");
+                (tick, packet.marker)
+            })
+            .collect();
+        let sound = (0..15).chain([34, 54, 74, 94]).chain(105..115);
+        let expected = sound.map(|tick| (tick, tick == 0 || tick == 105));
+        assert_eq!(ticks, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn telephone_sound_leaves_as_160_bytes_on_a_clock_of_8_khz() {
+        for (codec, law) in [(Codec::Pcmu, Law::Mu), (Codec::Pcma, Law::A)] {
+            for rate in [8000, 12_000, 16_000, 24_000, 48_000] {
+                let encoding = Encoding {
+                    bitrate: 24_000,
+                    complexity: 0,
+                };
+                let mut playout = Playout::new(codec, rate, encoding).unwrap();
+                let start = Instant::now();
+                let step = 400.0 * std::f32::consts::TAU / rate as f32;
+                let tone = (0..rate / 5).map(|n| ((n as f32 * step).sin() * 8000.0) as i16);
+                let tone: Vec<_> = tone.collect();
+                playout.push(start, 1, &tone, true).unwrap();
+                let (packets, progress) = run(&mut playout);
+                assert_eq!(progress, [Progress::Started(1), ended(1, 200, false)]);
+                assert_eq!(packets.len(), 10 + usize::from(HANGOVER_TICKS));
+                for (n, (_, packet)) in packets.iter().enumerate() {
+                    assert_eq!(packet.payload.len(), 160);
+                    assert_eq!(packet.rtp_time, n as u32 * 160);
+                }
+                let decode = |&byte: &u8| f64::from(law.decode(byte)).powi(2);
+                let energy = packets[5].1.payload.iter().map(decode).sum::<f64>() / 160.0;
+                assert!(
+                    (energy / 32e6 - 1.0).abs() < 0.05,
+                    "{codec:?} {rate}: {energy}"
+                );
+                let silence = packets.last().unwrap().1.payload[0];
+                assert_eq!(silence, law.encode(0));
+            }
+        }
+    }
+
+    #[test]
+    fn another_codec_begins_with_the_next_packet() {
+        let mut playout = playout();
+        let start = Instant::now();
+        playout.push(start, 1, &speech(100), true).unwrap();
+        assert!(playout.tick(start).unwrap().unwrap().payload.len() < 160);
+        let encoding = Encoding {
+            bitrate: 24_000,
+            complexity: 0,
+        };
+        playout.set_codec(Codec::Pcma, RATE, encoding).unwrap();
+        let packet = playout.tick(start + TICK).unwrap().unwrap();
+        assert_eq!((packet.payload.len(), packet.rtp_time), (160, 160));
+    }
+
+    #[test]
+    fn a_pause_between_words_is_sent_and_silence_after_silence_is_not() {
+        let mut playout = playout();
+        let start = Instant::now();
+        let pause = vec![0; 200 * 16];
+        let words = [speech(40), pause.clone(), speech(40), pause].concat();
+        playout.push(start, 1, &words, false).unwrap();
+        let (packets, _) = run(&mut playout);
+        assert_eq!(packets.len(), 24 + usize::from(HANGOVER_TICKS));
+        assert!(packets[1..].iter().all(|(_, packet)| !packet.marker));
+        // A backend that says silence bit by bit.
+        for n in 1..=20 {
+            let now = start + Duration::from_secs(n);
+            playout.push(now, 1, &[0; 320], false).unwrap();
+            let (packets, _) = run(&mut playout);
+            assert_eq!(packets.len(), usize::from(n == 20));
+        }
+        let now = start + Duration::from_secs(30);
+        playout.push(now, 1, &speech(20), true).unwrap();
+        let (packets, _) = run(&mut playout);
+        assert_eq!(packets.len(), 1 + usize::from(HANGOVER_TICKS));
+        assert!(packets[0].1.marker);
+    }
+
+    #[test]
+    fn a_flush_of_silence_that_is_not_sent_is_exact() {
+        let mut playout = playout();
+        let start = Instant::now();
+        let pcm = [speech(20), vec![0; 16_000]].concat();
+        playout.push(start, 1, &pcm, true).unwrap();
+        while playout.deadline().unwrap() < start + TICK * 25 {
+            playout.tick(playout.deadline().unwrap()).unwrap();
+        }
+        playout.flush();
+        let (packets, progress) = run(&mut playout);
+        assert_eq!(progress, [Progress::Started(1), ended(1, 500, true)]);
+        assert_eq!(packets, []);
+    }
+
+    #[test]
+    fn redundancy_and_bits_follow_the_path() {
+        let mut playout = Playout::new(
+            Codec::Opus,
+            RATE,
+            Encoding {
+                bitrate: 32_000,
+                complexity: 0,
+            },
+        )
+        .unwrap();
+        let mut now = Instant::now();
+        let mut say = |setting: Setting| {
+            playout.adapt(setting).unwrap();
+            now += Duration::from_secs(10);
+            playout.push(now, 1, &test_voice::pcm(2000), false).unwrap();
+            let (packets, _) = run(&mut playout);
+            let packets = &packets[20..100];
+            let fec = packets
+                .iter()
+                .filter(|(_, packet)| has_fec(&packet.payload));
+            let bytes = packets.iter().map(|(_, packet)| packet.payload.len());
+            (fec.count(), bytes.sum::<usize>())
+        };
+        let setting = |bitrate, loss_percent| Setting {
+            bitrate,
+            loss_percent,
+        };
+        let (fec, _) = say(setting(32_000, 0));
+        assert_eq!(fec, 0);
+        let (fec, bytes) = say(setting(32_000, 20));
+        assert!(fec > 60, "{fec}");
+        let (fec, fewer) = say(setting(20_000, 20));
+        assert!(fec > 60, "{fec}");
+        assert!(fewer < bytes, "{fewer} of {bytes}");
     }
 
     #[test]

@@ -19,9 +19,10 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpPacket;
 use str0m::{Input, Output, Rtc, RtcError};
 
+use crate::codec::Codec;
 use crate::event::{CloseReason, Event, SessionId, UtteranceId};
-use crate::negotiation::{self, Terms};
 pub use crate::negotiation::AcceptError;
+use crate::negotiation::{self, Beginning, Terms};
 use crate::offer::OfferError;
 use crate::packet::OpusPacket;
 use crate::path::{PathKey, Paths, Route, Standing};
@@ -125,6 +126,7 @@ pub struct Session {
     consent: Instant,
     voices: Voices,
     channel: Option<ChannelId>,
+    codec: Codec,
     hearing: Hearing,
     /// The utterance that is what the client says, sent back as it comes.
     mirror: Option<UtteranceId>,
@@ -151,11 +153,19 @@ impl Session {
             udp: config.advertised,
             tcp: config.advertised_tcp,
             channel: config.channel,
+            opus: matches!(config.sound, Sound::Opus { .. }),
         };
-        let (rtc, answer) = negotiation::begin(now, offer, terms)?;
+        let Beginning { rtc, answer, codec } = negotiation::begin(now, offer, terms)?;
         let udp = config.advertised.iter().map(|&udp| (Protocol::Udp, udp));
-        let tcp = config.advertised_tcp.iter().map(|&tcp| (Protocol::Tcp, tcp));
+        let tcp = config
+            .advertised_tcp
+            .iter()
+            .map(|&tcp| (Protocol::Tcp, tcp));
         let opus = |error: opus::Error| AcceptError::Internal(format!("libopus: {error}"));
+        let mut hearing = Hearing::new(config.sound).map_err(opus)?;
+        hearing.set_codec(codec);
+        let mut speaking = Speaking::new(config.sound);
+        speaking.set_codec(codec).map_err(opus)?;
         let session = Self {
             id: config.id,
             rtc,
@@ -169,9 +179,10 @@ impl Session {
             consent: now,
             voices: Voices::default(),
             channel: None,
-            hearing: Hearing::new(config.sound).map_err(opus)?,
+            codec,
+            hearing,
             mirror: None,
-            speaking: Speaking::new(config.sound),
+            speaking,
             authenticated: false,
             counts: SessionCounts::default(),
         };
@@ -348,7 +359,7 @@ impl Session {
         let answered = if self.is_closing() {
             Err(OfferError::over())
         } else {
-            negotiation::again(&mut self.rtc, offer, credentials)
+            negotiation::again(&mut self.rtc, self.codec, offer, credentials)
         };
         let answer = answered.map(|(answer, restarted)| {
             if restarted {
@@ -414,8 +425,7 @@ impl Session {
                 .request(binding.transaction, route, binding.use_candidate);
         }
         let mut parked = None;
-        if binding.class == Class::BindingSuccess
-            && self.paths.is_check(binding.transaction, route)
+        if binding.class == Class::BindingSuccess && self.paths.is_check(binding.transaction, route)
         {
             self.consent = now;
             parked = self.paths.check_answered(binding.transaction, route);
@@ -549,6 +559,13 @@ impl Session {
             }
             str0m::Event::MediaChanged(media) => self.voices.agreed(&self.rtc, media.mid),
             str0m::Event::RtpPacket(packet) => self.hear(now, packet, out),
+            str0m::Event::MediaEgressStats(stats) => {
+                if let Some(loss) = stats.loss
+                    && self.speaking.path_report(now, loss, stats.rtt).is_err()
+                {
+                    self.close(now, CloseReason::InternalError, out);
+                }
+            }
             // One channel per session: the first that opens.
             str0m::Event::ChannelOpen(id, label) if self.channel.is_none() => {
                 self.channel = Some(id);
@@ -604,7 +621,11 @@ impl Session {
             match (event, self.mirror) {
                 (Event::Opus { packets, .. }, Some(utterance)) => {
                     let packets = packets.into_iter().map(|heard| heard.packet).collect();
-                    if self.speaking.play_opus(now, utterance, packets, false).is_err() {
+                    if self
+                        .speaking
+                        .play_opus(now, utterance, packets, false)
+                        .is_err()
+                    {
                         self.mirror = None;
                     }
                 }

@@ -224,7 +224,9 @@ impl Shard {
                 self.count_full(taken);
             }
             Command::Mirror { session, utterance } => {
-                self.with(now, session, out, |s, outbox| s.mirror(at, utterance, outbox));
+                self.with(now, session, out, |s, outbox| {
+                    s.mirror(at, utterance, outbox)
+                });
             }
             Command::Renegotiate {
                 session,

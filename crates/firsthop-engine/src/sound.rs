@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::adapt::Adaptation;
+use crate::codec::Codec;
 use crate::collect::Collector;
 use crate::event::{Event, SessionId, UtteranceId};
 use crate::listen::Listener;
@@ -38,7 +40,7 @@ pub enum Sound {
 /// How the client is heard.
 pub(crate) enum Hearing {
     Pcm(Box<Listener>),
-    Opus(Collector),
+    Opus(Box<Collector>),
 }
 
 impl Hearing {
@@ -46,14 +48,26 @@ impl Hearing {
     /// When libopus refuses a value or is out of memory.
     pub(crate) fn new(sound: Sound) -> Result<Self, opus::Error> {
         Ok(match sound {
-            Sound::Pcm(format) => Self::Pcm(Box::new(Listener::new(format.rate, format.frame)?)),
-            Sound::Opus { batch } => Self::Opus(Collector::new(batch)),
+            Sound::Pcm(format) => Self::Pcm(Box::new(Listener::new(
+                Codec::default(),
+                format.rate,
+                format.frame,
+            ))),
+            Sound::Opus { batch } => Self::Opus(Box::new(Collector::new(batch))),
         })
     }
 
     /// Whether packets are handed over as they are.
     pub(crate) fn is_opus(&self) -> bool {
         matches!(self, Self::Opus(_))
+    }
+
+    /// Expects packets in the codec that was agreed on, instead of Opus. Call it before the first
+    /// packet; later, another stream begins.
+    pub(crate) fn set_codec(&mut self, codec: Codec) {
+        if let Self::Pcm(listener) = self {
+            listener.set_codec(codec);
+        }
     }
 
     /// Takes one RTP packet: extended sequence number, extended RTP time, payload. False: it is
@@ -126,6 +140,8 @@ pub(crate) struct Speaking {
 enum Form {
     Pcm {
         format: AudioFormat,
+        codec: Codec,
+        adaptation: Adaptation,
         /// Made when there is something to say: an encoder is the largest thing a session owns.
         playout: Option<Box<Playout>>,
     },
@@ -137,6 +153,8 @@ impl Speaking {
         let form = match sound {
             Sound::Pcm(format) => Form::Pcm {
                 format,
+                codec: Codec::default(),
+                adaptation: Adaptation::new(format.encoding.bitrate),
                 playout: None,
             },
             Sound::Opus { .. } => Form::Opus(Pacer::default()),
@@ -144,6 +162,27 @@ impl Speaking {
         Self {
             form,
             refused: VecDeque::new(),
+        }
+    }
+
+    /// Speaks in the codec that was agreed on, instead of Opus, from the next packet on.
+    ///
+    /// # Errors
+    /// When libopus refuses a value or is out of memory.
+    pub(crate) fn set_codec(&mut self, agreed: Codec) -> Result<(), opus::Error> {
+        let Form::Pcm {
+            format,
+            codec,
+            playout,
+            ..
+        } = &mut self.form
+        else {
+            return Ok(());
+        };
+        *codec = agreed;
+        match playout {
+            Some(playout) => playout.set_codec(agreed, format.rate, format.encoding),
+            None => Ok(()),
         }
     }
 
@@ -156,12 +195,22 @@ impl Speaking {
         pcm: &[i16],
         complete: bool,
     ) -> Result<Result<(), QueueFull>, opus::Error> {
-        let Form::Pcm { format, playout } = &mut self.form else {
+        let Form::Pcm {
+            format,
+            codec,
+            adaptation,
+            playout,
+        } = &mut self.form
+        else {
             return Ok(self.refuse(utterance));
         };
         let playout = match playout {
             Some(playout) => playout,
-            None => playout.insert(Box::new(Playout::new(format.rate, format.encoding)?)),
+            None => {
+                let mut new = Playout::new(*codec, format.rate, format.encoding)?;
+                new.adapt(adaptation.setting())?;
+                playout.insert(Box::new(new))
+            }
         };
         Ok(playout.push(now, utterance, pcm, complete))
     }
@@ -177,6 +226,31 @@ impl Speaking {
             Form::Opus(pacer) => pacer.push(now, utterance, packets, complete),
             Form::Pcm { .. } => self.refuse(utterance),
         }
+    }
+
+    /// Takes what the client reports of the path to it: the share of packets lost since its last
+    /// report, 0 to 1, and the latest round trip. What is encoded here follows it.
+    ///
+    /// # Errors
+    /// When libopus refuses a value.
+    pub(crate) fn path_report(
+        &mut self,
+        now: Instant,
+        loss: f32,
+        round_trip: Option<Duration>,
+    ) -> Result<(), opus::Error> {
+        let Form::Pcm {
+            adaptation,
+            playout,
+            ..
+        } = &mut self.form
+        else {
+            return Ok(());
+        };
+        adaptation.report(now, loss, round_trip);
+        playout
+            .iter_mut()
+            .try_for_each(|playout| playout.adapt(adaptation.setting()))
     }
 
     pub(crate) fn flush(&mut self) {

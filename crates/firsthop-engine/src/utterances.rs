@@ -10,6 +10,9 @@ use crate::event::UtteranceId;
 /// Speech that may wait, per session. A backend that is further ahead has to hold back.
 pub const MAX_QUEUED: Duration = Duration::from_secs(300);
 
+/// What waits may take four times its memory, and these bytes beyond. More is given back.
+const SPARE_BYTES: usize = 4096;
+
 /// What became of an utterance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -125,6 +128,10 @@ impl<T> Utterances<T> {
         }
         utterance.played += length;
         self.queued -= length;
+        let waiting = utterance.pieces.len();
+        if utterance.pieces.capacity() > 4 * waiting + SPARE_BYTES / size_of::<T>() {
+            utterance.pieces.shrink_to(2 * waiting);
+        }
     }
 
     /// Ends the current utterance if nothing waits of it and nothing follows. It is waited for
@@ -164,5 +171,32 @@ impl<T> Utterances<T> {
             played_ms: played * 1000 / self.per_second,
             interrupted,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_takes_no_memory() {
+        let mut utterances = Utterances::new(48_000);
+        let second = || [0i16; 48_000].into_iter();
+        for _ in 0..60 {
+            utterances.push(1, second(), 48_000, false).unwrap();
+        }
+        let mut given_back = 0;
+        let mut capacity = utterances.current().unwrap().capacity();
+        for _ in 0..60 * 50 {
+            let pieces = utterances.current().unwrap();
+            pieces.drain(..960);
+            utterances.played(960);
+            let now = utterances.current().unwrap();
+            assert!(now.capacity() <= 4 * now.len() + SPARE_BYTES / 2);
+            given_back += usize::from(now.capacity() < capacity);
+            capacity = now.capacity();
+        }
+        assert!(capacity <= SPARE_BYTES / 2, "{capacity}");
+        assert!(given_back < 20, "it is copied now and then, not always");
     }
 }

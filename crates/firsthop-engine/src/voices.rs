@@ -58,7 +58,9 @@ impl Voices {
         let mut types = media.remote_pts().iter().copied();
         let sound = types.find(|&pt| codec(pt).is_some_and(|codec| codec.is_audio()));
         let digits = media.remote_pts().iter().copied();
-        self.digit_types = digits.filter(|&pt| codec(pt) == Some(Codec::Tele)).collect();
+        self.digit_types = digits
+            .filter(|&pt| codec(pt) == Some(Codec::Tele))
+            .collect();
         let known = self.voices.iter_mut().find(|voice| voice.mid == mid);
         match (known, sound) {
             (Some(voice), Some(payload_type)) => voice.payload_type = payload_type,

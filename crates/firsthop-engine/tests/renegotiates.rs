@@ -132,7 +132,10 @@ fn a_wrong_offer_is_refused_and_the_call_goes_on() {
         .collect();
     for (wrong, said) in [
         ("nonsense".to_owned(), "expected 'x=value'"),
-        (other_identity.join("\r\n") + "\r\n", "a new DTLS identity takes a new call"),
+        (
+            other_identity.join("\r\n") + "\r\n",
+            "a new DTLS identity takes a new call",
+        ),
     ] {
         let error = world.offer_again(client, &wrong).unwrap_err();
         assert!(error.to_string().contains(said), "{error}");

@@ -736,12 +736,15 @@ impl World {
         }
         let now = self.now;
         let by_tcp = public_tcp_addresses().contains(&from);
-        let addressed =
-            |client: &Client| client.address == to && client.is_tcp() == by_tcp && !client.off;
+        // One that is off still has its address: nobody else is heard there.
+        let addressed = |client: &Client| client.address == to && client.is_tcp() == by_tcp;
         let Some(index) = self.clients.iter().position(addressed) else {
             return;
         };
         let client = &mut self.clients[index];
+        if client.off {
+            return;
+        }
         if let Ok(receive) = Receive::new(client.protocol, from, client.local, &bytes) {
             // What is not for this client it refuses, and goes on, as a browser does.
             let _ = client.rtc.handle_input(Input::Receive(now, receive));
