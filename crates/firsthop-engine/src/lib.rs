@@ -11,6 +11,7 @@
 
 mod adapt;
 pub mod answer;
+mod backlog;
 mod candidate;
 pub mod codec;
 pub mod collect;
