@@ -1,12 +1,19 @@
-//! Answers video as inactive where the WebRTC stack has rejected it.
+//! What an answer needs beyond what the WebRTC stack says.
 //!
-//! A rejected m-line has port 0 (RFC 3264 §6), and clients that offer video fail at it in many
+//! *Video as inactive* where the stack has rejected it. A rejected m-line has port 0 (RFC 3264 §6), and clients that offer video fail at it in many
 //! ways. The first m-line of a BUNDLE group is the one whose transport all share: when it is
 //! rejected, another takes its place (RFC 9143 §7.3.2), and Chromium gets nowhere with such an
 //! answer. Others take a codec that is missing for an error. So what is in the group stays in it,
 //! with the codecs of the offer and `a=inactive`: nothing is sent, and all else works.
+//!
+//! *One voice.* The agent speaks on one m-line; pages put every stream that they are promised into
+//! their player, so no other is promised.
+//!
+//! *Candidates where the transport is*: with the first m-line that is not rejected (RFC 9143 §7.3.2).
 
 const GROUP: &str = "a=group:BUNDLE ";
+const SENDS: [&str; 2] = ["a=sendrecv", "a=sendonly"];
+const CANDIDATES: [&str; 2] = ["a=candidate:", "a=end-of-candidates"];
 
 /// Returns `answer` with all video that was rejected, and is in the BUNDLE group of `offer`, as
 /// inactive. Both have CRLF line ends.
@@ -45,6 +52,47 @@ pub fn with_inactive_video(offer: &str, answer: &str) -> String {
         }
     }
     session + &media
+}
+
+/// Returns `answer` with sound promised on one m-line, the first that it can be sent on.
+#[must_use]
+pub fn with_one_voice(answer: &str) -> String {
+    let mut spoken = false;
+    let parts = parts(answer).into_iter().map(|part| {
+        let sends = lines(part).any(|line| SENDS.contains(&line.trim_end()));
+        let audio = part.starts_with("m=audio ") && !is_rejected(part) && sends;
+        if !audio || !std::mem::replace(&mut spoken, true) {
+            return part.to_owned();
+        }
+        let silent = lines(part).map(|line| match line.trim_end() {
+            "a=sendrecv" => "a=recvonly\r\n",
+            "a=sendonly" => "a=inactive\r\n",
+            _ => line,
+        });
+        silent.collect()
+    });
+    parts.collect()
+}
+
+/// Returns `answer` with the candidates in the first m-line that is not rejected.
+#[must_use]
+pub fn with_candidates_in_place(answer: &str) -> String {
+    let parts = parts(answer);
+    let place = parts.iter().skip(1).position(|part| !is_rejected(part));
+    let Some(place) = place.map(|index| index + 1) else {
+        return answer.to_owned();
+    };
+    let misplaced = |line: &&str| CANDIDATES.iter().any(|name| line.starts_with(name));
+    let rejected = parts[1..place].iter().flat_map(|part| lines(part));
+    let candidates: String = rejected.filter(misplaced).collect();
+    let mut placed = parts[0].to_owned();
+    for part in &parts[1..place] {
+        placed.extend(lines(part).filter(|line| !misplaced(line)));
+    }
+    placed.push_str(parts[place]);
+    placed.push_str(&candidates);
+    placed.extend(parts[place + 1..].iter().copied());
+    placed
 }
 
 fn is_rejected(part: &str) -> bool {
@@ -135,6 +183,34 @@ mod tests {
             let changed = with_inactive_video(&offer, &answer("1", [REJECTED, AUDIO]));
             assert!(changed.contains(REJECTED), "{changed}");
         }
+    }
+
+    #[test]
+    fn sound_is_promised_once() {
+        let line =
+            |direction: &str| format!("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na={direction}\r\n");
+        for (offered, promised) in [
+            (["sendrecv", "sendrecv"], ["sendrecv", "recvonly"]),
+            (["sendonly", "sendonly"], ["sendonly", "inactive"]),
+            (["recvonly", "sendrecv"], ["recvonly", "sendrecv"]),
+        ] {
+            let [before, after] = [offered, promised]
+                .map(|directions| SESSION.to_owned() + &directions.map(line).concat());
+            assert_eq!(with_one_voice(&before), after);
+        }
+    }
+
+    #[test]
+    fn candidates_stand_with_the_first_line_that_is_served() {
+        let candidates = "a=candidate:1 1 udp 1 192.0.2.1 3478 typ host\r\na=end-of-candidates\r\n";
+        let rejected = "m=audio 0 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n";
+        let answer = [SESSION, rejected, candidates, AUDIO].concat();
+        assert_eq!(
+            with_candidates_in_place(&answer),
+            [SESSION, rejected, AUDIO, candidates].concat()
+        );
+        let answer = [SESSION, AUDIO, candidates, rejected].concat();
+        assert_eq!(with_candidates_in_place(&answer), answer);
     }
 
     #[test]

@@ -6,11 +6,12 @@
 //! caller sends commands and takes events, and never waits for a shard.
 //!
 //! From the bottom: [`offer`], [`path`], [`packet`], [`listen`] and [`playout`], [`collect`] and
-//! [`pace`] are single ideas without I/O, [`sound`] is the choice between them, [`session`] is one peer, [`shard`] is many peers behind one socket, and `endpoint` is the thread
-//! and the socket.
+//! [`pace`] are single ideas without I/O, [`sound`] is the choice between them, [`session`] is one
+//! peer, [`shard`] is many peers behind one socket, and `endpoint` is the thread and the socket.
 
 mod adapt;
 pub mod answer;
+mod backlog;
 mod budget;
 mod candidate;
 pub mod codec;

@@ -692,6 +692,36 @@ mod tests {
     }
 
     #[test]
+    fn the_line_is_as_long_as_the_client_says_whatever_its_clock_and_the_path() {
+        // What a bad clock makes in an hour, in twenty minutes.
+        for millionths in [900, -900] {
+            let (mut listener, start) = (Listener::new(Codec::Opus, RATE, FRAME), Instant::now());
+            let mut dice = 7u64;
+            let (mut sequence, mut heard, mut arrival) = (0, 0, Duration::ZERO);
+            // A quarter of it is sent: a second of packets, three of nothing (DTX).
+            for n in (0..1200 * 50i64).filter(|n| n / 50 % 4 == 0) {
+                let sent = Duration::from_nanos((n * 20 * (1_000_000 - millionths)) as u64);
+                dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                // In order, up to 250 ms late, mostly little.
+                let late = (dice >> 40) as f32 / (1 << 24) as f32;
+                arrival = arrival.max(sent + Duration::from_millis((late.powi(8) * 250.0) as u64));
+                let now = start + arrival;
+                while let Some(due) = listener.deadline().filter(|&due| due < now) {
+                    listener.handle_timeout(due);
+                    heard += drain(&mut listener).len() as i64;
+                }
+                listener.push(now, sequence, n as u64 * 960, silence());
+                sequence += 1;
+                heard += drain(&mut listener).len() as i64;
+                let ahead = heard - (n + 1) * 320;
+                assert!((0..=320 * 15).contains(&ahead), "{ahead} at {n}");
+            }
+            assert!(listener.surplus <= 320 * 15);
+            assert_eq!(listener.stats().late_packets, 0);
+        }
+    }
+
+    #[test]
     fn a_clock_jump_without_loss_is_filled_and_bounded() {
         let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
         let now = Instant::now();

@@ -130,6 +130,7 @@ fn accept(rtc: &mut Rtc, checked: &Checked) -> Result<String, OfferError> {
     let answer = rtc.sdp_api().accept_offer(offer);
     let answer = answer.map_err(|error| stack(&error))?.to_sdp_string();
     let answer = answer::with_inactive_video(&checked.sdp, &answer);
+    let answer = answer::with_candidates_in_place(&answer::with_one_voice(&answer));
     // An m-line that cannot be served is answered with port 0 (RFC 3264 §6).
     if answer.matches("\r\nm=audio ").count() == answer.matches("\r\nm=audio 0 ").count() {
         return Err(refused(

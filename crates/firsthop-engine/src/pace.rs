@@ -1,8 +1,10 @@
 //! What the agent says in Opus packets: each leaves when the one before it has been heard, byte by
-//! byte as it is, with the same exact account as PCM (`playout.rs`). Takes `now`; no I/O.
+//! byte as it is, with the same exact account as PCM (`playout.rs`). Of a live source that has got
+//! ahead a small packet is left out now and then (`backlog.rs`). Takes `now`; no I/O.
 
 use std::time::{Duration, Instant};
 
+use crate::backlog::Backlog;
 use crate::event::UtteranceId;
 use crate::packet::{OpusPacket, RTP_RATE, duration_of, rtp_ticks};
 use crate::playout::{HANGOVER_TICKS, MAX_CATCH_UP, Packet, TICK};
@@ -13,12 +15,19 @@ use crate::utterances::{Progress, QueueFull, Utterances};
 const MAX_LAG: Duration = TICK.saturating_mul(MAX_CATCH_UP);
 /// Bytes that may wait, per session: five minutes at 220 kbit/s.
 const MAX_BYTES_QUEUED: usize = 8 << 20;
+/// A packet is small, and so is what it holds: silence, or nearly. With a constant bit rate all are.
+/// The smallest is forgotten within a minute.
+const SMALL: f32 = 1.2;
+const SMALLEST_GROWTH: f32 = 1.0003;
 /// What a packet takes besides its bytes.
 const OVERHEAD_BYTES: usize = 48;
 
 /// The outgoing queue and pacer of one session whose backend encodes itself.
 pub struct Pacer {
     utterances: Utterances<OpusPacket>,
+    backlog: Backlog,
+    /// Bytes of the smallest packet lately.
+    smallest: f32,
     bytes: usize,
     hangover: u8,
     first: Option<Instant>,
@@ -31,6 +40,8 @@ impl Default for Pacer {
     fn default() -> Self {
         Self {
             utterances: Utterances::new(RTP_RATE),
+            backlog: Backlog::default(),
+            smallest: f32::MAX,
             bytes: 0,
             hangover: 0,
             first: None,
@@ -61,11 +72,13 @@ impl Pacer {
         }
         let length = packets.iter().map(|packet| u64::from(packet.ticks()));
         let length = length.sum::<u64>();
+        let waiting = duration_of(self.utterances.queued());
         let taken = self
             .utterances
             .push(id, packets.into_iter(), length, complete);
         if taken.is_ok() {
             self.bytes += bytes;
+            self.backlog.give(now, id, duration_of(length), waiting);
             self.first.get_or_insert(now);
         }
         self.settle();
@@ -95,7 +108,7 @@ impl Pacer {
             self.resumed = true;
         }
         let marker = std::mem::take(&mut self.resumed);
-        let packet = self.take();
+        let packet = self.take(now);
         let rtp_time = self.clock as u32;
         self.clock += u64::from(packet.ticks());
         Some(Packet {
@@ -112,21 +125,34 @@ impl Pacer {
 
     /// The next packet; silence after the last one, so that the receiver's concealment fades from
     /// silence.
-    fn take(&mut self) -> OpusPacket {
-        let next = self
-            .utterances
-            .current()
-            .and_then(|packets| packets.pop_front());
-        let Some(packet) = next else {
-            self.hangover -= 1;
-            self.resumed = self.hangover == 0;
-            return OpusPacket::silence();
-        };
+    fn take(&mut self, now: Instant) -> OpusPacket {
+        while let Some(packet) = self.take_next() {
+            let waiting = duration_of(self.utterances.queued());
+            let small = self.is_small(&packet);
+            if self.backlog.is_too_long(now, waiting) && small {
+                self.backlog.leave_out(now);
+                continue;
+            }
+            return packet;
+        }
+        self.hangover = self.hangover.saturating_sub(1);
+        self.resumed = self.hangover == 0;
+        OpusPacket::silence()
+    }
+
+    fn take_next(&mut self) -> Option<OpusPacket> {
+        let packet = self.utterances.current()?.pop_front()?;
         self.hangover = HANGOVER_TICKS;
         self.bytes -= cost(&packet);
         self.utterances.played(u64::from(packet.ticks()));
         self.settle();
-        packet
+        Some(packet)
+    }
+
+    fn is_small(&mut self, packet: &OpusPacket) -> bool {
+        let bytes = packet.payload().len() as f32;
+        self.smallest = bytes.min(self.smallest * SMALLEST_GROWTH);
+        bytes <= self.smallest * SMALL + 2.0
     }
 
     fn settle(&mut self) {
@@ -290,5 +316,49 @@ mod tests {
             progress(&mut pacer).last(),
             Some(&ended(1, taken as u64 * 1000, false))
         );
+    }
+
+    /// An hour of a source whose clock is off by so many millionths, with packets of speech and,
+    /// every fourth second, small ones. Returns packets of speech given and sent, all packets left
+    /// out, and the longest that ever waited.
+    fn echo(millionths: i64) -> (usize, usize, usize, Duration) {
+        let (mut pacer, start) = (Pacer::default(), Instant::now());
+        let speech = OpusPacket::new(&[0xF8; 80][..]).unwrap();
+        let pause = OpusPacket::new(&[0xF8; 9][..]).unwrap();
+        let (mut given, mut sent, mut all, mut longest) = (0, 0, 0, Duration::ZERO);
+        const PACKETS: usize = 3600 * 50;
+        for n in 0..PACKETS as i64 {
+            let nanoseconds = n * 20 * (1_000_000 - millionths);
+            let now = start + Duration::from_nanos(nanoseconds as u64);
+            while let Some(due) = pacer.deadline().filter(|&due| due <= now) {
+                if let Some(packet) = pacer.tick(due) {
+                    sent += usize::from(packet.payload.len() == 80);
+                    all += 1;
+                }
+            }
+            let spoken = n / 50 % 4 != 3;
+            given += usize::from(spoken);
+            let packet = if spoken { &speech } else { &pause };
+            pacer.push(now, 1, vec![packet.clone()], false).unwrap();
+            while let Some(packet) = pacer.tick(now) {
+                sent += usize::from(packet.payload.len() == 80);
+                all += 1;
+            }
+            longest = longest.max(duration_of(pacer.utterances.queued()));
+        }
+        let waiting = pacer.utterances.queued() / 960;
+        (given, sent, PACKETS - all - waiting as usize, longest)
+    }
+
+    #[test]
+    fn a_source_with_another_clock_is_never_far_ahead_and_no_word_is_left_out() {
+        let (given, sent, left_out, longest) = echo(300);
+        assert!(longest <= Duration::from_millis(180), "{longest:?}");
+        assert!(given - sent <= 9, "{given} given, {sent} sent");
+        // 1.08 s, less what may wait.
+        assert!((44..=50).contains(&left_out), "{left_out}");
+        let (given, sent, left_out, longest) = echo(-300);
+        assert_eq!((given - sent, left_out), (0, 0));
+        assert!(longest <= Duration::from_millis(40), "{longest:?}");
     }
 }

@@ -5,8 +5,8 @@
 //! address proved by one socket, whoever sends from it to another has not.
 //!
 //! Invariant *own the path*: STUN goes where the ICE agent says; everything else goes to the
-//! active path, which is the latest that was nominated (authenticated USE-CANDIDATE) and has answered
-//! a check of ours, whichever came second. Before a path has answered, it is sent at most
+//! active path, which is the latest that was nominated (authenticated USE-CANDIDATE), or by which the
+//! newest media came, and that has answered a check of ours, whichever came second. Before a path has answered, it is sent at most
 //! [`UNPROVED_FACTOR`] times the bytes it sent (decision 0003), and what it sends besides STUN is
 //! parked.
 
@@ -219,9 +219,15 @@ impl Paths {
     }
 
     /// Follows the client to another relay, once a packet that came through it was authenticated.
-    pub fn move_to(&mut self, route: Route) {
-        if let Some(path) = self.find(route) {
-            path.route = route;
+    /// If it is the `newest`, the client sends by this path now: where it is proved, so do we, as
+    /// QUIC does (RFC 9000 §9.3). Some clients nominate once in a call, and never again.
+    pub fn move_to(&mut self, route: Route, newest: bool) {
+        let Some(path) = self.find(route) else {
+            return;
+        };
+        path.route = route;
+        if newest && path.standing == Standing::Proved {
+            self.active = Some(route);
         }
     }
 
@@ -373,6 +379,28 @@ mod tests {
     }
 
     #[test]
+    fn media_takes_the_way_by_which_the_newest_came_once_that_is_proved() {
+        let mut paths = Paths::new(Instant::now());
+        for (port, transaction, use_candidate) in [(1, [1; 12], true), (2, [2; 12], false)] {
+            paths.received(route(port), 100);
+            paths.request(transaction, route(port), use_candidate);
+            paths.answered(transaction, route(port).client);
+            if port == 1 {
+                paths.check([9; 12], route(1));
+                paths.check_answered([9; 12], route(1));
+            }
+        }
+        paths.move_to(route(2), true);
+        assert_eq!(paths.active, Some(route(1)), "it proved nothing yet");
+        paths.check([8; 12], route(2));
+        paths.check_answered([8; 12], route(2));
+        paths.move_to(route(2), false);
+        assert_eq!(paths.active, Some(route(1)), "an old packet that came late");
+        paths.move_to(route(2), true);
+        assert_eq!(paths.active, Some(route(2)));
+    }
+
+    #[test]
     fn parked_packets_come_back_once_in_order() {
         let mut paths = Paths::new(Instant::now());
         paths.received(route(1), 100);
@@ -434,7 +462,7 @@ mod tests {
         // The same socket of another relay is the same path.
         let mut moved = by(0);
         moved.relay.as_mut().unwrap().address.set_port(3501);
-        paths.move_to(moved);
+        paths.move_to(moved, false);
         assert_eq!(paths.spend(by(0), 1000), Some((moved, Standing::Proved)));
         // It answers by the other one too, so that is proved, and was nominated last.
         assert!(paths.check_answered([9; 12], by(1)).is_some());

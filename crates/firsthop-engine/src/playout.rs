@@ -1,18 +1,19 @@
 //! What the agent says: PCM in, one packet every 20 ms out, and an exact account of how much
 //! was sent. Takes `now`; no I/O.
 //!
-//! Where there is nothing to hear, little is sent (DTX): nothing at all while nothing is said, and a
+//! Of a live source that has got ahead, quiet ticks are left out (`backlog.rs`). Where there is nothing to hear, little is sent (DTX): nothing at all while nothing is said, and a
 //! packet now and then while what is said is silence.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::adapt::Setting;
+use crate::backlog::Backlog;
 use crate::codec::Codec;
 use crate::encode::Encoder;
 pub use crate::encode::Encoding;
 use crate::event::UtteranceId;
-use crate::level::is_silent;
+use crate::level::{Level, is_silent};
 use crate::utterances::Utterances;
 pub use crate::utterances::{MAX_QUEUED, Progress, QueueFull};
 
@@ -45,8 +46,11 @@ pub struct Packet {
 pub struct Playout {
     codec: Codec,
     encoder: Encoder,
+    rate: u32,
     tick_samples: usize,
     utterances: Utterances<i16>,
+    backlog: Backlog,
+    level: Level,
     /// Cut short: the next tick fades out from here.
     tail: Vec<i16>,
     hangover: u8,
@@ -67,8 +71,11 @@ impl Playout {
         Ok(Self {
             codec,
             encoder: Encoder::new(codec, rate, encoding)?,
+            rate,
             tick_samples: (rate / 50) as usize,
             utterances: Utterances::new(rate),
+            backlog: Backlog::default(),
+            level: Level::default(),
             tail: Vec::new(),
             hangover: 0,
             silent: 0,
@@ -93,8 +100,10 @@ impl Playout {
         complete: bool,
     ) -> Result<(), QueueFull> {
         let samples = pcm.iter().copied();
-        self.utterances
-            .push(id, samples, pcm.len() as u64, complete)?;
+        let length = pcm.len() as u64;
+        let waiting = self.duration(self.utterances.queued());
+        self.utterances.push(id, samples, length, complete)?;
+        self.backlog.give(now, id, self.duration(length), waiting);
         // At once, wherever that is between the ticks before the silence.
         self.next_tick.get_or_insert(now);
         Ok(())
@@ -149,7 +158,7 @@ impl Playout {
             let due = due + TICK * skipped;
             let epoch = *self.epoch.get_or_insert(due);
             self.next_tick = Some(due + TICK);
-            let Some(frame) = self.next_frame() else {
+            let Some(frame) = self.next_frame(now) else {
                 continue;
             };
             let payload = self.encoder.encode(&frame)?;
@@ -169,9 +178,16 @@ impl Playout {
     }
 
     /// What the packet of a tick holds; None if none is to be sent.
-    fn next_frame(&mut self) -> Option<Vec<i16>> {
+    fn next_frame(&mut self, now: Instant) -> Option<Vec<i16>> {
         let mut frame = Vec::with_capacity(self.tick_samples);
         self.fill(&mut frame);
+        let quiet = self.level.is_quiet(&frame, self.rate);
+        let waiting = self.duration(self.utterances.queued());
+        if self.backlog.is_too_long(now, waiting) && quiet {
+            self.backlog.leave_out(now);
+            frame.clear();
+            self.fill(&mut frame);
+        }
         if frame.is_empty() {
             if self.hangover == 0 {
                 // Silence costs nothing: no packets, no ticks, until there is something to say.
@@ -195,6 +211,10 @@ impl Playout {
         (self.silent - SILENCE_TICKS)
             .is_multiple_of(COMFORT_TICKS)
             .then_some(frame)
+    }
+
+    fn duration(&self, samples: u64) -> Duration {
+        Duration::from_micros(samples * 1_000_000 / u64::from(self.rate))
     }
 
     /// Takes one tick's worth of samples from the queue, across utterances.
@@ -351,6 +371,42 @@ mod tests {
         playout.set_codec(Codec::Pcma, RATE, encoding).unwrap();
         let packet = playout.tick(start + TICK).unwrap().unwrap();
         assert_eq!((packet.payload.len(), packet.rtp_time), (160, 160));
+    }
+
+    #[test]
+    fn a_source_with_another_clock_is_never_far_ahead_and_no_word_is_left_out() {
+        // What a bad clock makes in half an hour, in ten minutes.
+        for (millionths, expected) in [(900, 17..=27), (-900, 0..=0)] {
+            let encoding = Encoding {
+                bitrate: 64_000,
+                complexity: 0,
+            };
+            let mut playout = Playout::new(Codec::Pcmu, 8000, encoding).unwrap();
+            let (start, word) = (Instant::now(), vec![5000; 160]);
+            let pause = vec![40; 160];
+            let (mut spoken, mut sent, mut longest, mut played) = (0, 0, 0, 0);
+            let mut now = start;
+            for n in 0..600 * 50i64 {
+                let nanoseconds = n * 20 * (1_000_000 - millionths);
+                now = start + Duration::from_nanos(nanoseconds as u64);
+                let word_now = n / 50 % 4 != 3;
+                spoken += usize::from(word_now);
+                let pcm = if word_now { &word } else { &pause };
+                playout.push(now, 1, pcm, false).unwrap();
+                while let Some(packet) = playout.tick(now).unwrap() {
+                    played += 1;
+                    sent += usize::from(packet.payload[80] == Law::Mu.encode(5000));
+                }
+                longest = longest.max(playout.utterances.queued());
+            }
+            let waiting = (playout.utterances.queued() / 160) as i64;
+            assert!(longest <= 180 * 8, "{} ms", longest / 8);
+            assert!(spoken - sent <= 9, "{spoken} said, {sent} sent");
+            let elapsed = (now - start).as_millis() as i64 / 20 + 1;
+            assert!((elapsed - played).abs() <= 1, "a packet each tick");
+            let left_out = (600 * 50 - played - waiting).max(0);
+            assert!(expected.contains(&left_out), "{left_out}");
+        }
     }
 
     #[test]

@@ -110,6 +110,17 @@ enum State {
     Closed,
 }
 
+/// What SRTP said of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Authentic {
+    /// It did not let it through, or had no say.
+    No,
+    /// It came from the client, by whatever relay.
+    Yes,
+    /// And none with a higher number came before.
+    Newest,
+}
+
 /// One WebRTC session.
 pub struct Session {
     id: SessionId,
@@ -131,8 +142,10 @@ pub struct Session {
     /// The utterance that is what the client says, sent back as it comes.
     mirror: Option<UtteranceId>,
     speaking: Speaking,
-    /// Set when SRTP let a packet through: it came from the client, by whatever relay.
-    authenticated: bool,
+    /// What SRTP said of the packet at hand.
+    authentic: Authentic,
+    /// The highest sequence number heard of the stream.
+    newest: u64,
     counts: SessionCounts,
 }
 
@@ -183,7 +196,8 @@ impl Session {
             hearing,
             mirror: None,
             speaking,
-            authenticated: false,
+            authentic: Authentic::No,
+            newest: 0,
             counts: SessionCounts::default(),
         };
         Ok((session, answer))
@@ -205,6 +219,11 @@ impl Session {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// When it is time to say goodbye, so that all is over when consent is.
+    fn consent_ends(&self) -> Instant {
+        self.consent + CONSENT - CLOSING
     }
 
     fn is_connected(&self) -> bool {
@@ -231,7 +250,7 @@ impl Session {
     pub fn deadline(&self) -> Instant {
         let state = match self.state {
             State::SettingUp { deadline } | State::Closing { deadline, .. } => Some(deadline),
-            State::Connected => Some(self.consent + CONSENT),
+            State::Connected => Some(self.consent_ends()),
             State::Closed => None,
         };
         let speech = self.speaking.deadline();
@@ -263,7 +282,7 @@ impl Session {
             State::SettingUp { deadline } if deadline <= now => {
                 return self.close(now, CloseReason::SetupTimeout, out);
             }
-            State::Connected if self.consent + CONSENT <= now => {
+            State::Connected if self.consent_ends() <= now => {
                 return self.close(now, CloseReason::ConsentLost, out);
             }
             State::Closing { reason, deadline } if deadline <= now => {
@@ -454,7 +473,7 @@ impl Session {
             self.counts.malformed += 1;
             return;
         };
-        self.authenticated = false;
+        self.authentic = Authentic::No;
         if self.rtc.handle_input(Input::Receive(now, receive)).is_err() {
             // A handshake does not recover; but no single datagram ends a call (RFC 9147 §4.5.2).
             if matches!(self.state, State::SettingUp { .. }) {
@@ -466,10 +485,12 @@ impl Session {
         if self.mirror.is_some() {
             self.speak(now, out);
         }
-        if self.authenticated {
-            self.paths.move_to(route);
-        } else if demux::kind(packet) == Some(Kind::Rtp) {
-            self.voices.disown(&mut self.rtc, packet);
+        match self.authentic {
+            Authentic::No if demux::kind(packet) == Some(Kind::Rtp) => {
+                self.voices.disown(&mut self.rtc, packet);
+            }
+            Authentic::No => {}
+            authentic => self.paths.move_to(route, authentic == Authentic::Newest),
         }
     }
 
@@ -592,7 +613,7 @@ impl Session {
     }
 
     fn hear(&mut self, now: Instant, packet: RtpPacket, out: &mut Outbox) {
-        self.authenticated = true;
+        self.authentic = Authentic::Yes;
         match self.voices.hear(&mut self.rtc, packet) {
             Heard::Sound {
                 restarted,
@@ -602,6 +623,10 @@ impl Session {
             } => {
                 if restarted {
                     self.hearing.restart(now);
+                }
+                if restarted || sequence > self.newest {
+                    self.newest = sequence;
+                    self.authentic = Authentic::Newest;
                 }
                 if !self.hearing.push(now, sequence, rtp_time, payload) {
                     self.counts.malformed += 1;

@@ -64,6 +64,11 @@ impl<T> Utterances<T> {
         self.queue.is_empty()
     }
 
+    /// The length of all that waits.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued
+    }
+
     /// Appends `pieces` of `length` in all to utterance `id`; no more of it follows a `complete`
     /// piece.
     ///
