@@ -6,9 +6,10 @@ import itertools
 import math
 import os
 import struct
+import time
 from collections.abc import AsyncIterator, Iterable
 
-from firsthop.call import AudioFrame, Call, CallEvent, Message, SpeechEnded
+from firsthop.call import AudioFrame, Call, CallEvent, DigitPressed, Message, SpeechEnded
 from firsthop.speech.espeak import default_voice
 
 GREETING = "Good morning, this is the harbour office. How can I help you today?"
@@ -27,13 +28,15 @@ PREAMBLES = ("I heard this.", "You said.", "And this is what reached me.")
 
 
 async def _reflect(call: Call, *, sound: bool) -> None:
-    """Say what is heard if `sound`, answer every message, and tell which process this is."""
+    """Say what is heard if `sound`, answer messages and keys, and tell which process this is."""
     call.interruptible = False
 
     async def frames() -> AsyncIterator[bytes]:
         async for event in call:
             if isinstance(event, Message):
                 call.send({"type": "mirror.message", "event": event.event, "pid": os.getpid()})
+            elif isinstance(event, DigitPressed):
+                call.send({"type": "mirror.digit", "digit": event.digit})
             elif sound and isinstance(event, AudioFrame):
                 yield event.pcm
 
@@ -73,11 +76,26 @@ async def storyteller(call: Call) -> None:
 
 async def siren(call: Call) -> None:
     """Answer every turn with a steady tone, longer than anybody will listen."""
-    period = [int(9000 * math.sin(math.tau * n / 40)) for n in range(40)]
-    tone = struct.pack("<40h", *period) * (call.sample_rate * 30 // 40)
+    tone = _tone(call.sample_rate, 30)
     async for event in call:
         if _wants_an_answer(event):
             call.say(tone)
+
+
+def _tone(rate: int, seconds: int) -> bytes:
+    period = [int(9000 * math.sin(math.tau * n / 40)) for n in range(40)]
+    return struct.pack("<40h", *period) * (rate * seconds // 40)
+
+
+async def sleeper(call: Call) -> None:
+    """Hum for half a minute, and hold up all of Python for half a second when it is told to."""
+    call.interruptible = False
+    call.say(_tone(call.sample_rate, 30))
+    async for event in call:
+        if isinstance(event, Message) and event.event["type"] == "test.sleep":
+            # The very mistake: what else runs on this loop waits.
+            time.sleep(0.5)  # noqa: ASYNC251
+            call.send({"type": "test.slept"})
 
 
 async def _converse(call: Call, steps: Iterable[str]) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import av
-import httpx
 import numpy as np
 from aiortc import (
     MediaStreamTrack,
@@ -22,6 +21,7 @@ from aiortc import (
 )
 from aiortc.mediastreams import MediaStreamError
 
+from e2e import http
 from e2e.sound import RATE, Samples
 from e2e.waiting import DEADLINE_S, until
 
@@ -44,6 +44,10 @@ class Microphone(MediaStreamTrack):
     def say(self, samples: Samples) -> None:
         """Queue `samples`."""
         self._words = np.concatenate((self._words, samples))
+
+    def say_nothing(self) -> None:
+        """Forget what was not said yet."""
+        self._words = np.zeros(0, dtype=np.int16)
 
     @property
     def silent(self) -> bool:
@@ -102,7 +106,7 @@ class Peer:
     async def call(self, url: str) -> None:
         """Place a call, and wait until the session is there."""
         headers = {"Content-Type": "application/sdp"}
-        async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE_S) as client:
+        async with http.client(timeout=DEADLINE_S) as client:
             response = await client.post(
                 f"{url}/v1/realtime/calls", content=await self.offer(), headers=headers
             )

@@ -25,6 +25,24 @@ from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.service import TransceiverService
 
 OFFER = "v=0\r\ns=an offer\r\n"
+#: To the n-th offer in mid-call: of what WHIP tells in fragments.
+ANSWER = "\r\n".join(
+    [
+        "v=0",
+        "o=- 1 {0} IN IP4 0.0.0.0",
+        "a=group:BUNDLE 0 1",
+        "m=video 9 UDP/TLS/RTP/SAVPF 96",
+        "a=mid:1",
+        "m=audio 3478 UDP/TLS/RTP/SAVPF 111",
+        "c=IN IP4 192.0.2.1",
+        "a=mid:0",
+        "a=ice-ufrag:routable{0}",
+        "a=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1",
+        "a=fingerprint:sha-256 AB",
+        "a=candidate:1 1 udp 1 192.0.2.1 3478 typ host",
+        "",
+    ]
+)
 CALLS = "/v1/realtime/calls"
 CALL = "rtc_42"
 API_KEY = "an-api-key-of-the-tests-0123"
@@ -38,6 +56,8 @@ class FakeCalls:
     def __init__(self, ids: CallIds) -> None:
         self.ids = ids
         self.offers: list[str] = []
+        self.renegotiated: list[tuple[str, str]] = []
+        """The offers that were made in mid-call, with the calls that they were for."""
         self.terms: list[Terms] = []
         self.hung_up: list[str] = []
         self.ends: list[End] = []
@@ -58,6 +78,14 @@ class FakeCalls:
             raise OfferError("expected v=0", 1)
         self.offers.append(offer)
         return self.opens, "v=0\r\ns=an answer\r\n"
+
+    async def renegotiate(self, call_id: str, offer: str) -> str:
+        """Take note of the offer."""
+        self._find(call_id)
+        if self.refusal is not None:
+            raise self.refusal
+        self.renegotiated.append((call_id, offer))
+        return ANSWER.format(len(self.renegotiated))
 
     def open_socket(self, end: End, terms: Terms | None = None) -> str:
         """Take note of the end, and greet it."""

@@ -12,16 +12,16 @@ import httpx
 import pytest
 
 from firsthop.backends.base import Traits
-from firsthop.errors import OverloadedError
+from firsthop.errors import OfferError, OverloadedError
 from firsthop.rtvi.channel import RtviChannel
 from firsthop.signaling.sealed import MAX_SEALED
-from signaling.edge import API_KEY, BEARER, CALL, OFFER, Edge, refusal
+from signaling.edge import ANSWER, API_KEY, BEARER, CALL, OFFER, Edge, refusal
 from signaling.test_forwarding import KEYS, Pair, call_of
 
 URL = "/api/offer"
 SESSION = {"instructions": "Be kind."}
-OTHER_OFFER = OFFER + "a=ice-ufrag:wxyz\r\n"
-FIRST_OFFER = OFFER + "a=ice-ufrag:abcd\r\n"
+FIRST_OFFER = OFFER + "o=- 7 1 IN IP4 0.0.0.0\r\na=fingerprint:sha-256 AB\r\na=ice-ufrag:abcd\r\n"
+OTHER_OFFER = FIRST_OFFER.replace("AB", "CD").replace("abcd", "wxyz")
 
 
 @pytest.fixture
@@ -229,6 +229,47 @@ async def test_an_offer_of_the_same_connection_gets_the_answer_again(edge: Edge)
 
 
 @pytest.mark.parametrize(
+    "offer",
+    [
+        pytest.param(FIRST_OFFER.replace("abcd", "wxyz"), id="an ICE restart"),
+        pytest.param(FIRST_OFFER.replace("7 1", "7 2"), id="another m-line or direction"),
+    ],
+)
+async def test_something_new_of_the_same_connection_is_negotiated_on_its_call(
+    edge: Edge, offer: str
+) -> None:
+    await edge.post_json(URL, asked(FIRST_OFFER))
+    # Candidates are no news.
+    gathered = offer + "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n"
+    for again in (offer, gathered):
+        answered = await edge.post_json(URL, asked(again, pc_id=CALL))
+        assert answered.json() == {"sdp": ANSWER.format(1), "type": "answer", "pc_id": CALL}
+    assert edge.calls.renegotiated == [(CALL, offer)]
+    assert edge.calls.offers == [FIRST_OFFER]
+    assert edge.calls.hung_up == []
+
+
+async def test_an_offer_that_cannot_be_negotiated_is_refused_and_the_call_goes_on(
+    edge: Edge,
+) -> None:
+    answer = (await edge.post_json(URL, asked(FIRST_OFFER))).json()
+    edge.calls.refusal = OfferError("the m-lines are others")
+    restart = FIRST_OFFER.replace("abcd", "wxyz")
+    error = refusal(await edge.post_json(URL, asked(restart, pc_id=CALL)), 400)
+    assert error["code"] == "invalid_offer"
+    assert edge.calls.hung_up == []
+    again = await edge.post_json(URL, asked(FIRST_OFFER, pc_id=CALL))
+    assert again.json() == answer
+
+
+async def test_a_call_that_came_by_another_door_is_not_negotiated_here(edge: Edge) -> None:
+    edge.calls.opens = "rtc_43"
+    response = await edge.post_json(URL, asked(FIRST_OFFER, pc_id=CALL))
+    assert response.json()["pc_id"] == "rtc_43"
+    assert edge.calls.renegotiated == []
+
+
+@pytest.mark.parametrize(
     ("offer", "restart"), [(OTHER_OFFER, False), (FIRST_OFFER, True), (OTHER_OFFER, True)]
 )
 async def test_one_of_another_connection_gets_another_call(
@@ -331,6 +372,20 @@ async def test_requests_for_a_call_reach_the_transceiver_that_owns_it() -> None:
         refusal(await patch(pair.other, patched(call_of(pair.address)), **BEARER), 404)
     assert pair.owner.calls.hung_up == [pair.call]
     assert pair.owner.calls.terms[-1].session == SESSION
+    assert pair.other.calls.offers == []
+
+
+async def test_news_of_a_connection_reach_the_transceiver_that_owns_the_call() -> None:
+    pair = Pair()
+    pair.owner.calls.opens = pair.call
+    async with pair.served(), httpx.AsyncClient(trust_env=False) as anybody:
+        owner = f"http://{pair.address}{URL}"
+        first = await anybody.post(owner, json=asked(FIRST_OFFER), headers=BEARER)
+        assert first.status_code == 200
+        restart = FIRST_OFFER.replace("abcd", "wxyz")
+        answered = await pair.other.post_json(URL, asked(restart, pc_id=pair.call), **BEARER)
+        assert answered.json()["sdp"] == ANSWER.format(1)
+    assert pair.owner.calls.renegotiated == [(pair.call, restart)]
     assert pair.other.calls.offers == []
 
 

@@ -27,7 +27,7 @@ LINES = [
 @pytest.mark.parametrize("end", ["\r\n", "\n"])
 def test_a_fragment_tells_whose_candidates_it_holds(end: str) -> None:
     fragment = sdpfrag.parse(end.join(LINES).encode())
-    assert fragment.ufrag == "EsAw"
+    assert fragment.credentials == ("EsAw", "P2uYro0UCOQ4zxjKXaWCBui1")
     assert fragment.candidates[0] == CANDIDATE
     assert len(fragment.candidates) == 2
     assert fragment.complete
@@ -35,12 +35,14 @@ def test_a_fragment_tells_whose_candidates_it_holds(end: str) -> None:
 
 def test_credentials_may_stand_in_the_media_part_and_candidates_may_follow_later() -> None:
     lines = ["m=audio 9 RTP/AVP 0", "a=mid:0", *LINES[2:4]]
-    assert sdpfrag.parse("\r\n".join(lines).encode()) == sdpfrag.Fragment("EsAw", (), False)
+    assert sdpfrag.parse("\r\n".join(lines).encode()) == sdpfrag.Fragment(
+        "EsAw", "P2uYro0UCOQ4zxjKXaWCBui1", (), False
+    )
 
 
 def test_a_fragment_without_credentials_is_for_the_session_there_is() -> None:
     fragment = sdpfrag.parse("\r\n".join(LINES[4:7]).encode())
-    assert (fragment.ufrag, fragment.complete) == (None, False)
+    assert (fragment.credentials, fragment.complete) == (None, False)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,7 @@ def test_a_fragment_without_credentials_is_for_the_session_there_is() -> None:
         (LINES[4], "a=x", 6),
         (LINES[5], "a=mid:", 6),
         (LINES[5], "a=ice-ufrag:other", 6),
+        (LINES[5], "a=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui2", 6),
         (LINES[5], "a=x", 7),
         (LINES[6], "a=candidate:", 7),
         (LINES[6], "a=candidate:1 1 udp 1 192.0.2.1 port typ host", 7),

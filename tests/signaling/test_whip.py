@@ -10,7 +10,8 @@ import pytest
 from firsthop.calls.ends import DataChannel
 from firsthop.calls.terms import Terms
 from firsthop.errors import OverloadedError
-from firsthop.signaling.whip import Unheard, entity_tag
+from firsthop.signaling.icesession import entity_tag
+from firsthop.signaling.whip import Unheard
 from signaling.edge import API_KEY, BEARER, CALL, Edge, refusal
 from signaling.test_forwarding import Pair
 
@@ -21,6 +22,7 @@ FRAGMENT_TYPE = "application/trickle-ice-sdpfrag"
 OFFER = "\r\n".join(
     [
         "v=0",
+        "o=- 7 2 IN IP4 127.0.0.1",
         "a=ice-options:trickle ice2",
         "m=audio 9 UDP/TLS/RTP/SAVPF 111",
         "a=ice-ufrag:EsAw",
@@ -40,7 +42,7 @@ FRAGMENT = "\r\n".join(
         "",
     ]
 )
-RESTART = FRAGMENT.replace("EsAw", "ysXw")
+RESTART = FRAGMENT.replace("EsAw", "ysXw").replace("P2uY", "vw5L")
 TAG = entity_tag(CALL)
 
 
@@ -112,7 +114,7 @@ async def test_a_second_audio_stream_is_refused_by_its_line(edge: Edge) -> None:
     offer = OFFER + "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
     error = refusal(await edge.post(offer, SDP, "/whip"), 400)
     assert error["code"] == "invalid_offer"
-    assert "line 7:" in error["message"]
+    assert "line 8:" in error["message"]
 
 
 async def test_no_room_gets_503_and_when_to_try_again(edge: Edge) -> None:
@@ -186,13 +188,57 @@ async def test_a_patch_of_another_type_gets_415(edge: Edge) -> None:
     assert FRAGMENT_TYPE in error["message"]
 
 
+# ICE restarts.
+
+
 @pytest.mark.parametrize("tag", [TAG, "*", '"*"'])
-async def test_an_ice_restart_gets_422_and_the_session_goes_on(edge: Edge, tag: str) -> None:
+async def test_other_credentials_restart_ice_on_the_call_that_goes_on(edge: Edge, tag: str) -> None:
     await place(edge)
-    error = refusal(await patch(edge, RESTART, tag=tag), 422)
-    assert error["code"] == "ice_restart_not_supported"
+    response = await patch(edge, RESTART, tag=tag)
+    assert response.status_code == 200
+    assert response.headers["content-type"].partition(";")[0] == FRAGMENT_TYPE
+    assert response.text.split("\r\n") == [
+        "a=group:BUNDLE 0 1",
+        "m=audio 3478 UDP/TLS/RTP/SAVPF 111",
+        "a=mid:0",
+        "a=ice-ufrag:routable1",
+        "a=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1",
+        "a=candidate:1 1 udp 1 192.0.2.1 3478 typ host",
+        "a=end-of-candidates",
+        "",
+    ]
+    [(call, offer)] = edge.calls.renegotiated
+    changed = OFFER.replace("EsAw", "ysXw").replace("P2uY", "vw5L").replace("- 7 2", "- 7 3")
+    assert (call, offer) == (CALL, changed)
     assert edge.calls.hung_up == []
+
+
+async def test_each_restart_has_a_tag_of_its_own_and_the_former_is_no_more(edge: Edge) -> None:
+    former = (await place(edge)).headers["etag"]
+    for number in range(3):
+        fragment = RESTART.replace("ysXw", f"ysX{number}")
+        tag = (await patch(edge, fragment, tag="*")).headers["etag"]
+        assert (await patch(edge, fragment, tag=tag)).status_code == 204, "candidates of it"
+        assert refusal(await patch(edge, fragment, tag=former), 412)
+        former = tag
+    versions = [offer.split("\r\n")[1] for _, offer in edge.calls.renegotiated]
+    assert versions == [f"o=- 7 {version} IN IP4 127.0.0.1" for version in (3, 4, 5)]
+
+
+async def test_a_refused_restart_changes_nothing(edge: Edge) -> None:
+    await place(edge)
+    edge.calls.refusal = OverloadedError("the engine does not keep up")
+    refusal(await patch(edge, RESTART), 503)
+    edge.calls.refusal = None
     assert (await patch(edge)).status_code == 204
+    assert (await patch(edge, RESTART)).status_code == 200
+
+
+async def test_half_of_the_credentials_restart_nothing(edge: Edge) -> None:
+    await place(edge)
+    half = "\r\n".join(line for line in RESTART.split("\r\n") if "ice-pwd" not in line)
+    assert refusal(await patch(edge, half), 400)["code"] == "invalid_fragment"
+    assert edge.calls.renegotiated == []
 
 
 async def test_a_patch_for_no_session_of_whips_gets_404(edge: Edge) -> None:
@@ -262,7 +308,8 @@ async def test_requests_for_a_session_reach_the_transceiver_that_owns_it() -> No
         assert (taken.status_code, taken.content) == (204, b"")
         refusal(await client.patch(url, content=FRAGMENT, headers=headers), 428)
         restart = await client.patch(url, content=RESTART, headers=headers | {"If-Match": "*"})
-        refusal(restart, 422)
+        assert restart.headers["etag"] == entity_tag(pair.call, 1)
+        assert "a=ice-ufrag:routable1" in restart.text
         assert (await client.get(url, headers=BEARER)).status_code == 204
         assert (await client.delete(url, headers=BEARER)).status_code == 200
     assert pair.owner.calls.hung_up == [pair.call]

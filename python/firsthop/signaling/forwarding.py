@@ -36,7 +36,7 @@ _FAREWELL_SECONDS: Final = 5.0
 #: Headers of the client's request that are the owner's.
 _ASKED_WITH: Final = ("content-type", "if-match")
 #: Headers of the owner's answer that are the client's.
-_ANSWERED_WITH: Final = ("content-type", "retry-after", "www-authenticate")
+_ANSWERED_WITH: Final = ("content-type", "etag", "retry-after", "www-authenticate")
 
 # Close codes (RFC 6455 §7.4.1 and IANA's registry).
 _NO_STATUS: Final = 1005

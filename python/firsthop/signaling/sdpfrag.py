@@ -1,4 +1,4 @@
-"""SDP fragments with ICE candidates, ``application/trickle-ice-sdpfrag`` (RFC 8840 §9).
+"""SDP fragments about ICE, ``application/trickle-ice-sdpfrag`` (RFC 8840 §9): read and written.
 
 A fragment has a session part and a part per media line that candidates belong to::
 
@@ -31,6 +31,9 @@ _PASSWORD: Final = re.compile(r"[A-Za-z0-9+/_-]{22,256}", re.ASCII)
 _CANDIDATE: Final = re.compile(
     r"[A-Za-z0-9+/]{1,32} \d{1,3} \S{1,16} \d{1,10} \S{1,255} \d{1,5} typ \S+( \S+)*", re.ASCII
 )
+#: What of an answer is about ICE.
+_OF_SESSION: Final = ("a=group:BUNDLE", "a=ice-lite", "a=ice-options:")
+_OF_MEDIA: Final = ("m=", "a=mid:", "a=ice-ufrag:", "a=ice-pwd:", "a=candidate:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,19 @@ class Fragment:
 
     ufrag: str | None
     """The ICE user name fragment that it is about, if it names one."""
+    password: str | None
+    """The password that comes with it."""
     candidates: tuple[str, ...]
     """The values of its ``a=candidate``, as they came."""
     complete: bool
     """Whether no more candidates follow."""
+
+    @property
+    def credentials(self) -> tuple[str, str] | None:
+        """User name fragment and password, if it has them."""
+        if self.ufrag is None or self.password is None:
+            return None
+        return self.ufrag, self.password
 
 
 def parse(raw: bytes) -> Fragment:
@@ -62,12 +74,21 @@ def parse(raw: bytes) -> Fragment:
     return reader.fragment()
 
 
+def of(answer: str) -> str:
+    """Return what an SDP answer says about ICE, as a fragment: of the m-line that bundles all."""
+    session, *media = re.split(r"\r\n(?=m=)", answer)
+    bundling = next((part for part in media if "\r\na=candidate:" in part), media[0])
+    kept = [line for line in session.split("\r\n") if line.startswith(_OF_SESSION)]
+    kept += [line for line in bundling.split("\r\n") if line.startswith(_OF_MEDIA)]
+    return "\r\n".join([*kept, "a=end-of-candidates", ""])
+
+
 class _Reader:
     def __init__(self) -> None:
         self._media = 0
         self._mid = False
         self._ufrag: str | None = None
-        self._password = False
+        self._password: str | None = None
         self._candidates: list[str] = []
         self._complete = False
 
@@ -96,7 +117,9 @@ class _Reader:
             case "ice-pwd":
                 fits = _PASSWORD.fullmatch(value)
                 self._expect(number, fits, "a=ice-pwd of 22 to 256 ice-chars")
-                self._password = True
+                same = self._password in {None, value}
+                self._expect(number, same, "the same a=ice-pwd everywhere")
+                self._password = value
             case "candidate":
                 self._expect(number, self._mid, "an m-line and a=mid before a=candidate")
                 fits = _CANDIDATE.fullmatch(value)
@@ -113,11 +136,11 @@ class _Reader:
         Raises:
             SignalingError: It is not enough.
         """
-        if (self._ufrag is not None) != self._password:
+        if (self._ufrag is None) != (self._password is None):
             raise _malformed("a=ice-ufrag and a=ice-pwd come together")
         if self._ufrag is None and not self._candidates and not self._complete:
             raise _malformed("it says nothing of ICE")
-        return Fragment(self._ufrag, tuple(self._candidates), self._complete)
+        return Fragment(self._ufrag, self._password, tuple(self._candidates), self._complete)
 
     def _start_media(self, number: int, value: str) -> None:
         self._expect(number, _MEDIA.fullmatch(value), "m=<media> <port> <protocol> <format>")

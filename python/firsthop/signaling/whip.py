@@ -6,13 +6,12 @@ there is a voice agent at the other end.
 
 Trickle ICE is taken and not needed. The client finds us by the addresses in the answer, and we
 learn its own from its checks, as peer-reflexive candidates (RFC 8445 §7.3.1.3). So the candidates
-that it sends are read for errors, and that is all. ICE restarts are refused with 422, as the RFC
-wants it of sessions that support the one and not the other (§4.3.1); the session goes on.
+that it sends are read for errors, and that is all. A fragment with other credentials than the ones
+that the client has restarts ICE (§4.3.3): the answer holds ours and our candidates.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import replace
 from typing import Any, Final
@@ -20,14 +19,14 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from firsthop.calls.ends import DataChannel
-from firsthop.errors import OfferError, SignalingError, UnknownCallError
+from firsthop.errors import OfferError, SignalingError
 from firsthop.signaling import offers, sdpfrag
 from firsthop.signaling.access import caller_of
 from firsthop.signaling.description import EXAMPLE_OFFER, OFFER, SECURITY, refusals
 from firsthop.signaling.desk import Desk
+from firsthop.signaling.icesession import IceSessions
 
 _PATH: Final = "/whip"
-_UFRAG: Final = re.compile(r"^a=ice-ufrag:(\S+)", re.MULTILINE)
 _AUDIO: Final = re.compile(r"^m=audio ", re.MULTILINE)
 _CHANNEL: Final = re.compile(r"^m=application ", re.MULTILINE)
 #: With and without quotes: the RFC's example has them, HTTP's grammar has not.
@@ -64,6 +63,11 @@ _CREATED: Final[dict[str, Any]] = {
         "Accept-Patch": {"schema": {"type": "string"}},
     },
 }
+_RESTARTED: Final[dict[str, Any]] = {
+    "description": "ICE was restarted: our credentials and candidates.",
+    "content": {sdpfrag.MEDIA_TYPE: {"schema": {"type": "string"}}},
+    "headers": {"ETag": {"description": "Names the new one.", "schema": {"type": "string"}}},
+}
 
 
 class Unheard(DataChannel):
@@ -76,42 +80,13 @@ class Unheard(DataChannel):
 def routes(desk: Desk) -> APIRouter:
     """Return the WHIP endpoint, /whip, and the sessions below it."""
     router = APIRouter(prefix=_PATH, tags=["whip"])
-    sessions = _Sessions(desk)
+    sessions = IceSessions(desk.calls)
     _add_endpoint(router, desk, sessions)
     _add_session(router, desk, sessions)
     return router
 
 
-class _Sessions:
-    """The ICE sessions of calls that came this way, as long as the calls live."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._ufrags: dict[str, str] = {}
-
-    def note(self, call_id: str, offer: str) -> None:
-        """Remember a call's client by its ufrag."""
-        calls = self._desk.calls
-        if len(self._ufrags) >= len(calls):
-            self._ufrags = {id_: ufrag for id_, ufrag in self._ufrags.items() if calls.owns(id_)}
-        if (found := _UFRAG.search(offer)) is not None:
-            self._ufrags[call_id] = found[1]
-
-    def check(self, call_id: str) -> None:
-        """Refuse what is for no call of ours.
-
-        Raises:
-            UnknownCallError: It has ended, never was, or was not placed by WHIP.
-        """
-        if call_id not in self._ufrags or not self._desk.calls.owns(call_id):
-            raise UnknownCallError(call_id)
-
-    def is_restart(self, call_id: str, ufrag: str | None) -> bool:
-        """Whether a client with this ufrag wants another ICE session than the one it has."""
-        return ufrag is not None and ufrag != self._ufrags[call_id]
-
-
-def _add_endpoint(router: APIRouter, desk: Desk, sessions: _Sessions) -> None:
+def _add_endpoint(router: APIRouter, desk: Desk, sessions: IceSessions) -> None:
     @router.post(
         "",
         status_code=201,
@@ -128,10 +103,9 @@ def _add_endpoint(router: APIRouter, desk: Desk, sessions: _Sessions) -> None:
         channel = DataChannel if _CHANNEL.search(offer) else Unheard
         terms = desk.placing.terms(caller_of(request), {}, model)
         call_id, answer = desk.calls.open(offer, replace(terms, channel=channel))
-        sessions.note(call_id, offer)
         headers = {
             "Location": f"{_PATH}/{call_id}",
-            "ETag": entity_tag(call_id),
+            "ETag": sessions.note(call_id, offer),
             "Accept-Patch": sdpfrag.MEDIA_TYPE,
         }
         return Response(answer, 201, media_type=offers.SDP, headers=headers)
@@ -147,29 +121,32 @@ def _add_endpoint(router: APIRouter, desk: Desk, sessions: _Sessions) -> None:
         return Response(status_code=204)
 
 
-def _add_session(router: APIRouter, desk: Desk, sessions: _Sessions) -> None:
+def _add_session(router: APIRouter, desk: Desk, sessions: IceSessions) -> None:
     @router.patch(
         "/{call_id}",
         status_code=204,
-        responses=refusals(400, 401, 403, 404, 412, 413, 415, 422, 428, 502, 504),
+        response_class=Response,
+        responses={
+            200: _RESTARTED,
+            204: {"description": "The candidates were read."},
+            **refusals(400, 401, 403, 404, 412, 413, 415, 428, 502, 503, 504),
+        },
         openapi_extra=_FRAGMENT_BODY,
     )
     async def trickle(call_id: str, request: Request) -> Response:
-        """Take candidates of the client: an SDP fragment, on the condition of an `If-Match`."""
+        """Take candidates of the client, or restart ICE: a fragment, and an `If-Match`."""
         if (owner := desk.forwarding.owner(call_id, request)) is not None:
             return await desk.forwarding.pass_on(owner, request)
         sessions.check(call_id)
         if offers.content_type(request) != sdpfrag.MEDIA_TYPE:
             raise _unsupported(request, sdpfrag.MEDIA_TYPE)
         fragment = sdpfrag.parse(await request.body())
-        _check_tag(request, call_id)
-        if sessions.is_restart(call_id, fragment.ufrag):
-            raise SignalingError(
-                "ICE restarts are not supported yet: place a new call, and end this one",
-                status=422,
-                code="ice_restart_not_supported",
-            )
-        return Response(status_code=204)
+        _check_tag(request, sessions.tag(call_id))
+        if fragment.credentials is None or not sessions.is_restart(call_id, fragment.ufrag):
+            return Response(status_code=204)
+        answer = await sessions.restart(call_id, *fragment.credentials)
+        headers = {"ETag": sessions.tag(call_id)}
+        return Response(sdpfrag.of(answer), media_type=sdpfrag.MEDIA_TYPE, headers=headers)
 
     @router.delete(
         "/{call_id}",
@@ -200,11 +177,6 @@ def _add_session(router: APIRouter, desk: Desk, sessions: _Sessions) -> None:
         return Response(status_code=204)
 
 
-def entity_tag(call_id: str) -> str:
-    """Return the strong entity tag of a call's ICE session; a call has one from start to end."""
-    return f'"{hashlib.sha256(call_id.encode()).hexdigest()[:16]}"'
-
-
 def _check_streams(offer: str) -> None:
     """Refuse a second audio stream (RFC 9725 §4.4.2): a call has one."""
     lines = [match.start() for match in _AUDIO.finditer(offer)]
@@ -213,14 +185,14 @@ def _check_streams(offer: str) -> None:
         raise OfferError(problem, offer.count("\n", 0, lines[1]) + 1)
 
 
-def _check_tag(request: Request, call_id: str) -> None:
+def _check_tag(request: Request, current: str) -> None:
     """Refuse a PATCH that is not on the condition of this ICE session (RFC 9725 §4.3.1)."""
     given = request.headers.get("if-match")
     if given is None:
         message = "expected If-Match with the ETag of the answer to POST"
         raise SignalingError(message, status=428, code="precondition_required", param="If-Match")
     tags = {tag.strip() for tag in given.split(",")}
-    if tags.isdisjoint(_ANY | {entity_tag(call_id)}):
+    if tags.isdisjoint(_ANY | {current}):
         message = "If-Match names another ICE session than the one that this call has"
         raise SignalingError(message, status=412, code="precondition_failed", param="If-Match")
 

@@ -1,9 +1,9 @@
 """Offers and candidates of SmallWebRTC clients.
 
-A client repeats its offer when it gathers candidates for long (``waitForICEGathering``), and
-brings one of a new connection, with ``restart_pc``, when the old one broke. A call takes one offer:
-to the first, the client gets the answer that it has; for the second, the old call ends and another
-one begins.
+A client repeats its offer when it gathers candidates for long (``waitForICEGathering``), and gets
+the answer that it has. It offers something new on the connection that it has, as an ICE restart,
+and that is negotiated on its call. It brings an offer of a new connection, mostly with
+``restart_pc``, when the old one broke: the old call ends and another one begins.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ from firsthop.signaling.desk import Desk
 from firsthop.signaling.pipecat.bodies import ANSWERED, OFFER_BODY, PATCH_BODY, TAKEN
 from firsthop.signaling.pipecat.sessions import Sessions
 
-_UFRAG: Final = re.compile(r"^a=ice-ufrag:(\S+)", re.MULTILINE)
+#: Tell offers apart: who made it and the how-manieth it is; its ICE session.
+_VERSION: Final = re.compile(r"^o=.*?(?=\r?$)", re.MULTILINE)
+_UFRAG: Final = re.compile(r"^a=ice-ufrag:\S+", re.MULTILINE)
+#: Tells connections apart: each has a DTLS certificate of its own.
+_FINGERPRINT: Final = re.compile(r"^a=fingerprint:.*?(?=\r?$)", re.MULTILINE)
 #: Of an id that is unknown, in characters.
 _MAX_SHOWN: Final = 128
 #: The owner of a call cannot be asked any more.
@@ -48,6 +52,8 @@ def add(router: APIRouter, desk: Desk, sessions: Sessions) -> None:
         if (client := clients.find(asked)) is None:
             terms = desk.placing.terms(caller_of(request), overlaid(session, asked.session))
             client = clients.open(asked, terms)
+        elif asked.version != client.version:
+            await clients.renegotiate(client, asked)
         return JSONResponse({"sdp": client.answer, "type": "answer", "pc_id": client.call_id})
 
     async def trickle(request: Request) -> Response:
@@ -101,17 +107,23 @@ class _Asked:
     session: Mapping[str, Any]
 
     @property
-    def ufrag(self) -> str:
-        """Names the client's ICE session."""
-        found = _UFRAG.search(self.offer)
-        return found[1] if found else ""
+    def version(self) -> tuple[str, ...]:
+        """What another offer of the same connection has otherwise."""
+        return tuple(found[0] for line in (_VERSION, _UFRAG) if (found := line.search(self.offer)))
+
+    @property
+    def connection(self) -> frozenset[str]:
+        """What an offer of another connection has otherwise."""
+        return frozenset(_FINGERPRINT.findall(self.offer))
 
 
 @dataclass(slots=True)
 class _Client:
     """A client with a call."""
 
-    ufrag: str
+    connection: frozenset[str]
+    version: tuple[str, ...]
+    """Of the offer that was answered last."""
     call_id: str = ""
     answer: str = ""
     channel: RtviChannel | None = None
@@ -125,10 +137,23 @@ class _Clients:
         self._clients: dict[str, _Client] = {}
 
     def find(self, asked: _Asked) -> _Client | None:
-        """Return who has the answer to this offer already, if that is so."""
+        """Return whose call goes on with this offer, if that is so."""
         client = self._clients.get(asked.call_id or "")
-        same = client is not None and not asked.restart and client.ufrag == asked.ufrag
-        return client if same else None
+        if client is None or asked.restart or client.connection != asked.connection:
+            return None
+        return client
+
+    async def renegotiate(self, client: _Client, asked: _Asked) -> None:
+        """Negotiate an offer on the call that a client has.
+
+        Raises:
+            OfferError: The offer is wrong; the call goes on as it was.
+            OverloadedError: The engine does not keep up.
+            UnknownCallError: The call has ended.
+        """
+        # Overlapping offers are answered in their order.
+        client.answer = await self._calls.renegotiate(client.call_id, asked.offer)
+        client.version = asked.version
 
     def open(self, asked: _Asked, terms: Terms) -> _Client:
         """Open a call for a client, in place of the one that it had.
@@ -140,7 +165,7 @@ class _Clients:
         """
         if asked.call_id is not None:
             self._leave(asked.call_id)
-        client = _Client(asked.ufrag)
+        client = _Client(asked.connection, asked.version)
 
         def channel(send_text: SendText, traits: Traits) -> RtviChannel:
             client.channel = RtviChannel(
