@@ -25,6 +25,7 @@ from firsthop import token as routing_token
 from firsthop.bench import command as bench_command
 from firsthop.config import Settings, load
 from firsthop.errors import FirsthopError
+from firsthop.load import command as load_command
 from firsthop.telemetry import logs
 from firsthop.values import KEY_BYTES
 
@@ -80,6 +81,9 @@ def transceiver(config: ConfigOption = None, backend: BackendOption = None) -> N
 def agent(config: ConfigOption = None) -> None:
     """Run an agent service: calls by WebSocket, answered by models and tools."""
     _serve(runner.serve_agent, _settings(config))
+
+
+app.command()(load_command.load)
 
 
 @app.command()

@@ -1,8 +1,9 @@
 //! Each Rust error to its Python exception, once. The classes live in `firsthop.errors`.
 
 use firsthop_engine::{EngineError, MailboxFull};
+use firsthop_load::CallerError;
 use firsthop_wire::token::TokenError;
-use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyLookupError, PyOSError, PyRuntimeError};
 use pyo3::import_exception;
 use pyo3::prelude::*;
 use std::io::ErrorKind;
@@ -37,6 +38,19 @@ pub(crate) fn token_error(error: TokenError) -> PyErr {
         TokenError::Tag => "tag",
         TokenError::Expired => "expired",
     })
+}
+
+pub(crate) fn caller_error(py: Python<'_>, error: CallerError) -> PyErr {
+    match error {
+        CallerError::Unknown(_) | CallerError::Answered(_) => {
+            PyLookupError::new_err(error.to_string())
+        }
+        CallerError::Sdp(error) => {
+            python::OfferError::new_err((format!("the answer cannot be used: {error}"),))
+        }
+        CallerError::Io(error) => os_error(py, error),
+        CallerError::Stopped => PyRuntimeError::new_err(error.to_string()),
+    }
 }
 
 /// An I/O error as Python's `OSError`, with the errno that callers act on.

@@ -3,6 +3,7 @@
 mod convert;
 mod engine;
 mod error;
+mod load;
 mod packet;
 mod relay;
 mod wire;
@@ -12,6 +13,8 @@ mod wire;
 mod _native {
     #[pymodule_export]
     use crate::engine::{PyEngine, PyEvent};
+    #[pymodule_export]
+    use crate::load::{PyCallerReport, PyCallers, decode, encode};
     #[pymodule_export]
     use crate::packet::PyOpusPacket;
     #[pymodule_export]

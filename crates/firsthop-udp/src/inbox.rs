@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::Socket;
 
@@ -34,6 +35,9 @@ pub trait Receive {
     /// The message at `index`, which is below what [`Receive::receive`] returned last; `None` when
     /// nothing can be made of it.
     fn message(&self, index: usize) -> Option<Arrival<'_>>;
+
+    /// When that message arrived, since 1970, as far as the kernel noted it.
+    fn stamp(&self, index: usize) -> Option<Duration>;
 }
 
 /// What one message of the kernel brought.
@@ -110,6 +114,17 @@ impl<R: Receive> Inbox<R> {
                 let source = canonical(arrival.source);
                 part(arrival.contents, arrival.stride).map(move |datagram| (source, datagram))
             })
+    }
+
+    /// As [`Inbox::datagrams`], of a socket that [stamps](Socket::stamp_arrivals) what arrives and
+    /// joins nothing: each also with when it arrived, by the system's clock since 1970; `None`
+    /// where the system does not tell.
+    pub fn stamped(&self) -> impl Iterator<Item = (SocketAddr, &[u8], Option<Duration>)> {
+        (0..self.filled).filter_map(|index| {
+            let arrival = self.receiver.message(index)?;
+            let stamp = self.receiver.stamp(index);
+            Some((canonical(arrival.source), arrival.contents, stamp))
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use std::mem::offset_of;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr;
+use std::time::Duration;
 
 use libc::{c_int, cmsghdr, iovec, mmsghdr, sa_family_t, sockaddr_in, sockaddr_in6};
 
@@ -34,6 +35,11 @@ pub(crate) fn prepare(socket: &UdpSocket, v6: bool, gro: bool) -> io::Result<()>
     // Best effort: a kernel that does not know it delivers one by one.
     let _ = set_option(socket, libc::SOL_UDP, libc::UDP_GRO, gro.into());
     Ok(())
+}
+
+/// Lets the kernel note when each datagram arrived.
+pub(crate) fn stamp_arrivals(socket: &UdpSocket) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
 }
 
 pub(crate) fn set_option(
@@ -152,6 +158,11 @@ impl Receive for Receiver {
             contents: &self.bytes[index * self.bytes_each..][..length],
             stride,
         })
+    }
+
+    fn stamp(&self, index: usize) -> Option<Duration> {
+        let header = &self.envelopes.headers[index];
+        self.envelopes.controls[index].stamp(header.msg_hdr.msg_controllen as _)
     }
 }
 
@@ -331,20 +342,24 @@ impl Name {
     }
 }
 
-/// Room for one control message: the size of segments, an int from the kernel, a u16 to it. What
-/// `CMSG_DATA` would point at lies right behind the header.
+/// Room for one control message: the size of segments, an int from the kernel, a u16 to it; or when
+/// a datagram arrived, a `timespec` from the kernel. What `CMSG_DATA` would point at lies right
+/// behind the header.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Control {
     header: cmsghdr,
-    value: [u8; 4],
+    value: [u8; size_of::<libc::timespec>()],
 }
+
+/// What the size of segments takes in a control message, with its padding.
+const SEGMENT_SIZE_SPACE: usize = size_of::<usize>();
 
 impl Control {
     fn new() -> Self {
         // SAFETY: a control header is integers, for which zero is a value.
         let header = unsafe { std::mem::zeroed() };
-        let value = [0; 4];
+        let value = [0; size_of::<libc::timespec>()];
         Self { header, value }
     }
 
@@ -355,22 +370,37 @@ impl Control {
         self.header.cmsg_type = libc::UDP_SEGMENT;
         self.header.cmsg_len = (offset_of!(Self, value) + size_of_val(&size)) as _;
         self.value[..2].copy_from_slice(&size.to_ne_bytes());
-        size_of::<Self>()
+        offset_of!(Self, value) + SEGMENT_SIZE_SPACE
     }
 
     /// The size of the segments that GRO joined, when the kernel wrote `length` bytes.
     fn gro_stride(&self, length: usize) -> Option<usize> {
-        let is_stride = length >= offset_of!(Self, value) + self.value.len()
+        let is_stride = length >= offset_of!(Self, value) + size_of::<c_int>()
             && self.header.cmsg_level == libc::SOL_UDP
             && self.header.cmsg_type == libc::UDP_GRO;
-        let stride = usize::try_from(c_int::from_ne_bytes(self.value)).ok();
+        let stride = self.value.first_chunk().copied().map(c_int::from_ne_bytes);
+        let stride = usize::try_from(stride?).ok();
         stride.filter(|&stride| is_stride && stride > 0)
+    }
+
+    /// When the datagram arrived, since 1970, when the kernel wrote `length` bytes.
+    fn stamp(&self, length: usize) -> Option<Duration> {
+        let is_stamp = length >= size_of::<Self>()
+            && self.header.cmsg_level == libc::SOL_SOCKET
+            && self.header.cmsg_type == libc::SCM_TIMESTAMPNS;
+        // Two numbers of the same size.
+        let (seconds, nanos) = self.value.split_at(self.value.len() / 2);
+        let number = |bytes: &[u8]| Some(libc::c_long::from_ne_bytes(bytes.try_into().ok()?));
+        let seconds = u64::try_from(number(seconds)?).ok()?;
+        let nanos = u32::try_from(number(nanos)?).ok()?;
+        is_stamp.then(|| Duration::new(seconds, nanos))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
+    use std::time::{SystemTime, UNIX_EPOCH};
 
     use crate::tests::{collect, flush, local, train};
     use crate::{Inbox, Options, Outbox, Received, Sharing};
@@ -405,6 +435,44 @@ mod tests {
             );
         }
         assert!(from.segments());
+    }
+
+    #[test]
+    fn a_stamp_tells_when_a_datagram_arrived_not_when_it_was_read() {
+        let (from, to) = (local(), local());
+        to.stamp_arrivals().unwrap();
+        let unix = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let mut inbox = Inbox::new(8, 2048);
+        // The kernel takes a moment to begin with it; until then it is when they were read.
+        let patience = unix() + Duration::from_secs(10);
+        loop {
+            let before = unix();
+            from.send_to(b"first", to.local_addr()).unwrap();
+            let between = unix();
+            from.send_to(b"second", to.local_addr()).unwrap();
+            let after = unix();
+            assert_eq!(inbox.receive(&to).unwrap(), Received::Drained);
+            let arrived: Vec<_> = inbox.stamped().collect();
+            let [
+                (source, b"first", Some(first)),
+                (_, b"second", Some(second)),
+            ] = arrived[..]
+            else {
+                panic!("{arrived:?}")
+            };
+            assert_eq!(source, from.local_addr());
+            if first <= between {
+                assert!(before <= first);
+                assert!(between <= second && second <= after);
+                break;
+            }
+            assert!(before < patience, "it never begins");
+        }
+        // One that was not asked to tells nothing.
+        to.send_to(b"back", from.local_addr()).unwrap();
+        inbox.receive(&from).unwrap();
+        let stamps: Vec<_> = inbox.stamped().map(|(_, _, stamp)| stamp).collect();
+        assert_eq!(stamps, [None]);
     }
 
     #[test]

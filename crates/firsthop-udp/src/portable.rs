@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use crate::Socket;
 use crate::inbox::{Arrival, Receive};
@@ -10,6 +11,12 @@ use crate::outbox::{Message, Transmit};
 /// Nothing to set that every system has: datagrams may be fragmented, and come one by one.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn prepare(_socket: &std::net::UdpSocket, _v6: bool, _gro: bool) -> io::Result<()> {
+    Ok(())
+}
+
+/// Nothing that every system has.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn stamp_arrivals(_socket: &std::net::UdpSocket) -> io::Result<()> {
     Ok(())
 }
 
@@ -56,6 +63,10 @@ impl Receive for Receiver {
             contents: &self.bytes[index * self.bytes_each..][..length],
             stride: None,
         })
+    }
+
+    fn stamp(&self, _index: usize) -> Option<Duration> {
+        None
     }
 }
 

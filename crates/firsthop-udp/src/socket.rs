@@ -116,6 +116,41 @@ impl Socket {
         self.local
     }
 
+    /// From now on it exchanges datagrams with `peer` alone: cheaper to send to.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
+        self.io.connect(self.reachable(peer))
+    }
+
+    /// Lets the kernel note when each datagram arrives, for [`Inbox::stamped`]: what comes later than
+    /// that is how long its reader took. Does nothing where the system cannot.
+    ///
+    /// # Errors
+    /// Of the system.
+    ///
+    /// [`Inbox::stamped`]: crate::Inbox
+    pub fn stamp_arrivals(&self) -> io::Result<()> {
+        system::stamp_arrivals(&self.io)
+    }
+
+    /// Sends one datagram to the address that it is connected to, without waiting.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn send(&self, contents: &[u8]) -> io::Result<()> {
+        self.io.send(contents).map(drop)
+    }
+
+    /// Sends one datagram to `to`, without waiting.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn send_to(&self, contents: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.io.send_to(contents, self.reachable(to)).map(drop)
+    }
+
     /// How this socket names `to`: an IPv6 socket reaches IPv4 by the mapped address.
     pub(crate) fn reachable(&self, to: SocketAddr) -> SocketAddr {
         match to.ip() {

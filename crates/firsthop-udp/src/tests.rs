@@ -43,6 +43,7 @@ on_every_system! {
     what_cannot_leave_does_not_hold_up_the_others,
     a_dual_stack_socket_speaks_ipv4_under_its_own_name,
     an_adopted_socket_is_the_same_socket,
+    a_connected_socket_hears_its_peer_alone,
     a_batch_larger_than_the_system_takes_leaves_whole,
 }
 
@@ -108,6 +109,21 @@ fn datagrams_come_as_they_were_sent<R: Receive, S: Transmit>() {
             assert_eq!(arrived, expected);
         }
     }
+}
+
+fn a_connected_socket_hears_its_peer_alone<R: Receive, S: Transmit>() {
+    let (one, peer, stranger) = (local(), local(), local());
+    one.connect(peer.local_addr()).unwrap();
+    stranger
+        .send_to(b"from a stranger", one.local_addr())
+        .unwrap();
+    one.send(b"hello").unwrap();
+    let mut inbox = Inbox::<R>::new(8, 2048);
+    let arrived = collect(&mut inbox, &peer, 1);
+    assert_eq!(arrived, [(one.local_addr(), b"hello".to_vec())]);
+    peer.send_to(b"hello back", one.local_addr()).unwrap();
+    let arrived = collect(&mut inbox, &one, 1);
+    assert_eq!(arrived, [(peer.local_addr(), b"hello back".to_vec())]);
 }
 
 fn a_train_comes_as_datagrams<R: Receive, S: Transmit>() {
