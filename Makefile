@@ -23,11 +23,22 @@ install: $(VENV)/.stamp/native ## Set up .venv, with the command firsthop in it
 
 .PHONY: test
 test: $(VENV)/.stamp/test-tools $(PIPECAT)/.stamp/packages $(NPM_STAMPS) ## Run all tests: Rust, Python, and real processes with a browser
-	@scripts/step "Rust tests" cargo test --workspace --locked --quiet
-	@scripts/step "Python tests" $(PYTHON) -m pytest -q -n 2 --ignore tests/e2e --ignore tests/bench
+	@$(MAKE) --no-print-directory --jobs 2 $(BY_STEP) test-code test-calls
 	@scripts/step "Tests of the benchmarks" $(PYTHON) -m pytest -q tests/bench
+
+# Calls take their time, whatever the machine: most of it is left to tests that only compute. Those
+# are nice, so that nobody who speaks or listens waits for them.
+BY_STEP := $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
+POLITELY := env -u MAKEFLAGS nice -n 19
+
+.PHONY: test-code test-calls
+test-code:
+	@scripts/step "Rust tests" $(POLITELY) cargo test --workspace --locked --quiet
+	@scripts/step "Python tests" \
+	  $(POLITELY) $(PYTHON) -m pytest -q -n 2 --ignore tests/e2e --ignore tests/bench
+test-calls:
 	@scripts/step "Tests with real processes" \
-	  $(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not browser" tests/e2e
+	  $(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not browser" tests/e2e
 	@scripts/step "Tests with browsers" $(PYTHON) -m pytest -q -m browser tests/e2e
 
 .PHONY: check
@@ -53,11 +64,14 @@ fuzz: ## Run each fuzz target for a minute (needs a nightly compiler and cargo-f
 	done
 
 .PHONY: bench
-bench: $(VENV)/.stamp/bench $(PIPECAT)/.stamp/packages ## Measure the relay beside others, recovery, barge-in and turns (25 minutes; best as root, on a quiet machine)
+bench: $(VENV)/.stamp/bench $(PIPECAT)/.stamp/packages ## Measure the relay beside others, recovery, barge-in, turns, calls, set-up and sound (43 minutes; best as root, on a quiet machine)
 	@$(VENV)/bin/firsthop bench relay
 	@$(VENV)/bin/firsthop bench recovery
 	@$(VENV)/bin/firsthop bench barge-in
 	@$(VENV)/bin/firsthop bench turn
+	@$(VENV)/bin/firsthop bench media
+	@$(VENV)/bin/firsthop bench setup
+	@$(VENV)/bin/firsthop bench quality
 
 .PHONY: lock
 lock: ## Pin the newest allowed Python packages again
@@ -88,7 +102,7 @@ $(VENV)/.stamp/native: $(RUST_SOURCES) pyproject.toml $(VENV)/.stamp/packages
 	@scripts/step "Native core (a few minutes the first time)" scripts/native
 	@touch $@
 
-# matplotlib is among the packages for tests.
+# matplotlib and pesq are among the packages for tests.
 $(VENV)/.stamp/bench: requirements/dev.txt $(VENV)/.stamp/native
 	@scripts/step "Python packages for tests" scripts/packages requirements/dev.txt
 	@touch $@

@@ -1,4 +1,4 @@
-"""`firsthop bench relay`, without measuring."""
+"""`firsthop bench ...`, without measuring."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from firsthop.bench import checkout, relay
-from firsthop.bench.command import app
+from firsthop.bench.benchmark import Benchmark
+from firsthop.bench.command import LISTED, Listed, app
 from firsthop.bench.errors import BenchError
 from firsthop.bench.report import Report, Row, Target
 
@@ -37,8 +39,15 @@ def scales(monkeypatch: pytest.MonkeyPatch) -> list[relay.Scale]:
         missed = replace(ROW, ratio=0.9, target=Target("ratio", 0.3))
         return Report("relay", {"machine": "a toaster"}, [missed])
 
-    monkeypatch.setattr(relay, "run", run)
+    monkeypatch.setattr(relay, "BENCHMARK", replace(relay.BENCHMARK, run=run))
     return seen
+
+
+@pytest.mark.parametrize("listed", LISTED, ids=lambda listed: listed.name)
+def test_what_is_listed_is_there(listed: Listed) -> None:
+    of = import_module(listed.module).BENCHMARK
+    assert isinstance(of, Benchmark)
+    assert 0 < of.steps(of.quick) <= of.steps(of.full)
 
 
 def test_json_is_all_that_comes_out(scales: list[relay.Scale], tmp_path: Path) -> None:

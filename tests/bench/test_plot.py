@@ -26,7 +26,7 @@ REPORT = Report(
 
 
 def test_a_plot_is_a_png_and_an_svg(tmp_path: Path) -> None:
-    png, svg = plot.save(REPORT, tmp_path / "new", title="Relays")
+    png, svg = plot.CHART.save(REPORT, tmp_path / "new", title="Relays")
     assert png.read_bytes().startswith(b"\x89PNG")
     text = svg.read_text()
     for shown in ("Relays", "up: CPU per packet", "firsthop", "c-mmsg", "600 ns", "a toaster"):
@@ -35,7 +35,7 @@ def test_a_plot_is_a_png_and_an_svg(tmp_path: Path) -> None:
 
 
 def test_a_report_without_ratios_has_no_plot(tmp_path: Path) -> None:
-    assert plot.save(Report("relay", {}, [ROW]), tmp_path, title="Nothing") == []
+    assert plot.CHART.save(Report("relay", {}, [ROW]), tmp_path, title="Nothing") == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -44,4 +44,4 @@ def test_without_matplotlib_it_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(BenchError, match=r"firsthop\[bench\]"):
-        plot.save(REPORT, tmp_path, title="Relays")
+        plot.CHART.save(REPORT, tmp_path, title="Relays")

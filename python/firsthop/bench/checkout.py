@@ -43,17 +43,15 @@ def build_c(source: str) -> Path:
     return _build(path.stem, inputs, command, path.parent, "a C compiler, `apt-get install gcc`")
 
 
-def build_go(source: str) -> Path:
-    """Build the Go program in ``bench/<source>/`` unless that was done, and return it.
+def build_go(source: str, name: str) -> Path:
+    """Build the Go program in ``bench/<source>/`` as `name` unless that was done, and return it.
 
     Raises:
         SkippedError: Go is not there, or it refuses.
     """
     folder = SOURCES / source
     inputs = [*folder.glob("*.go"), folder / "go.mod"]
-    return _build(
-        f"{folder.name}-relay", inputs, ["go", "build", "-o"], folder, "Go, https://go.dev/dl"
-    )
+    return _build(name, inputs, ["go", "build", "-o"], folder, "Go, https://go.dev/dl")
 
 
 def _build(name: str, inputs: list[Path], command: list[str], folder: Path, needs: str) -> Path:

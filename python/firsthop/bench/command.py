@@ -1,20 +1,25 @@
 """`firsthop bench ...`: runs a benchmark, shows it, and keeps what it found."""
 
-from __future__ import annotations
+# Annotations are not put off here: those of a command are what its options are made of.
 
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from firsthop.bench import checkout, plot, report
+from firsthop.bench import checkout, report
 from firsthop.bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from firsthop.bench.benchmark import Benchmark
 
 app = typer.Typer(
     name="bench",
@@ -24,15 +29,99 @@ app = typer.Typer(
 )
 
 
-QuickOption = Annotated[
-    bool, typer.Option("--quick", help="Fewer rounds: under a minute, wider spreads.")
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print rows as JSON, one object per line; no table.")
-]
-OutputOption = Annotated[
-    Path, typer.Option("--output", "-o", help="Folder for plots, JSON lines and Markdown.")
-]
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A benchmark as the command line knows it, before anything that it needs is imported."""
+
+    name: str
+    module: str
+    """Where its `BENCHMARK` is."""
+    help: str
+    quick: str = "Fewer rounds: under a minute, wider spreads."
+    """What ``--quick`` does."""
+
+
+LISTED: Final = (
+    Listed(
+        name="relay",
+        module="firsthop.bench.relay",
+        help="""Measure what the relay costs per packet, beside other relays.
+
+        CPU time, added latency and memory of `firsthop relay`, of relays in C, Go and Python, and
+        of coturn. They are built and started here, run in turns on one core, and get the same
+        packets. As root it takes a network of its own and real-time priority; without, it says
+        what is missing. Contenders whose compiler or program is missing are left out, and the
+        report says so.
+        """,
+    ),
+    Listed(
+        name="recovery",
+        module="firsthop.bench.recovery.benchmark",
+        help="""Measure for how long calls are silent when something breaks.
+
+        Relays are upgraded, killed and exchanged, and their Redis is killed, stopped, slowed and
+        filled with garbage, while calls of stand-ins go on through them: real `firsthop relay`
+        processes and a real redis-server, started here. Without redis-server those rows are left
+        out. As root it takes a network of its own and real-time priority; without, it says what is
+        missing.
+        """,
+    ),
+    Listed(
+        name="barge-in",
+        module="firsthop.bench.barge_in.run",
+        help="""Measure how soon the agent is silent once the caller speaks.
+
+        A caller interrupts an agent again and again, through a relay and a transceiver that are
+        started here, and notes when he was told and when he last heard it.
+        """,
+    ),
+    Listed(
+        name="turn",
+        module="firsthop.bench.voice.benchmark",
+        help="""Measure how long an answer takes, stage by stage; 1 if the target is missed.
+
+        A caller asks through relay, transceiver and agent, which are started here: with endpoints
+        that take seeded times, with the offline stages, and the same chain built with Pipecat.
+        Without Pipecat's packages that one is left out, and the report says so.
+        """,
+        quick="Fewer turns: two minutes, wider spreads.",
+    ),
+    Listed(
+        name="media",
+        module="firsthop.bench.media.run",
+        help="""Measure what a call costs the server that answers it, beside other servers.
+
+        CPU time and memory of `firsthop transceiver`, of Pion with libopus and of aiortc, which
+        echo calls: as sound that is decoded and encoded again, and as packets that pass through.
+        How many calls each holds on one core, and what those cost in which nobody speaks. Pion
+        needs Go and libopus, and is left out without; then the report says so.
+        """,
+        quick="Fewer calls and rounds: under a minute, no figures of a thousand calls.",
+    ),
+    Listed(
+        name="setup",
+        module="firsthop.bench.setup.benchmark",
+        help="""Measure how long it takes until a call can be heard, in round trips.
+
+        Chromium calls firsthop, with and without relay, Pion and aiortc, all started here, through
+        a network that is 0 to 200 ms long. It takes Playwright, and is best as root; without, it
+        says what is missing. `python -m firsthop.bench.setup` prints one call packet by packet.
+        """,
+        quick="Fewer distances and calls: under a minute, wider spreads.",
+    ),
+    Listed(
+        name="quality",
+        module="firsthop.bench.quality.benchmark",
+        help="""Measure how speech sounds behind a bad network, and how late it is.
+
+        Speech goes through seeded networks to `firsthop transceiver`, to aiortc and to Chromium,
+        all started here: the same packets are lost and late for each. What an agent is handed, what
+        a track brings and what the browser plays is scored by PESQ. It takes espeak-ng; without
+        Chromium or Playwright that one is left out, and the report says so.
+        """,
+        quick="Three networks, fewer clips: under a minute, wider spreads.",
+    ),
+)
 
 
 @app.callback()
@@ -40,116 +129,33 @@ def bench() -> None:
     """Measure firsthop, beside others. Needs a checkout."""
 
 
-@app.command()
-def relay(
-    quick: QuickOption = False,
-    json: JsonOption = False,
-    output: OutputOption = checkout.RESULTS,
-) -> None:
-    """Measure what the relay costs per packet, beside other relays.
+def _add(listed: Listed) -> None:
+    """Make a command of a benchmark."""
 
-    CPU time, added latency and memory of `firsthop relay`, of relays in C, Go and Python, and of
-    coturn. They are built and started here, run in turns on one core, and get the same packets.
-    As root it takes a network of its own and real-time priority; without, it says what is missing.
-    Contenders whose compiler or program is missing are left out, and the report says so.
-    """
-    from firsthop.bench import relay as relay_bench
-
-    checkout.check()
-    scale = relay_bench.QUICK if quick else relay_bench.FULL
-    console = Console(stderr=True)
-    with _measuring(relay_bench.steps(scale), console) as (folder, progress):
-        found = relay_bench.run(scale, folder, progress)
-    title = "The relay beside others: each panel relative to its reference, 1 (less is better)"
-    _show(found, output, title=title, as_json=json, console=console)
-
-
-@app.command()
-def recovery(
-    quick: QuickOption = False,
-    json: JsonOption = False,
-    output: OutputOption = checkout.RESULTS,
-) -> None:
-    """Measure for how long calls are silent when something breaks.
-
-    Relays are upgraded, killed and exchanged, and their Redis is killed, stopped, slowed and filled
-    with garbage, while calls of stand-ins go on through them: real `firsthop relay` processes and a
-    real redis-server, started here. Without redis-server those rows are left out. As root it takes
-    a network of its own and real-time priority; without, it says what is missing.
-    """
-    from firsthop.bench.recovery import chart, run, show
-
-    checkout.check()
-    scale = run.QUICK if quick else run.FULL
-    console = Console(stderr=True)
-    with _measuring(run.steps(scale), console) as (folder, progress):
-        found = run.run(scale, folder, progress)
-    _show(
-        found,
-        output,
-        title="For how long calls are silent when something breaks",
-        as_json=json,
-        console=console,
-        table=show.table,
-        markdown=show.markdown,
-        draw=chart.save,
-    )
+    @app.command(listed.name, help=listed.help)
+    def run(
+        quick: Annotated[bool, typer.Option("--quick", help=listed.quick)] = False,
+        json: Annotated[
+            bool,
+            typer.Option("--json", help="Print rows as JSON, one object per line; no table."),
+        ] = False,
+        output: Annotated[
+            Path, typer.Option("--output", "-o", help="Folder for plots, JSON lines and Markdown.")
+        ] = checkout.RESULTS,
+    ) -> None:
+        of: Benchmark[Any] = import_module(listed.module).BENCHMARK
+        checkout.check()
+        scale = of.quick if quick else of.full
+        console = Console(stderr=True)
+        with _measuring(of.steps(scale), console) as (folder, progress):
+            found = of.run(scale, folder, progress)
+        _show(of, found, output, as_json=json, console=console)
+        if of.must_hold:
+            raise typer.Exit(int(bool(found.missed())))
 
 
-@app.command("barge-in")
-def barge_in(
-    quick: QuickOption = False,
-    json: JsonOption = False,
-    output: OutputOption = checkout.RESULTS,
-) -> None:
-    """Measure how soon the agent is silent once the caller speaks.
-
-    A caller interrupts an agent again and again, through a relay and a transceiver that are started
-    here, and notes when he was told and when he last heard it.
-    """
-    from firsthop.bench.barge_in import run
-
-    checkout.check()
-    scale = run.QUICK if quick else run.FULL
-    console = Console(stderr=True)
-    with _measuring(run.steps(scale), console) as (folder, progress):
-        found = run.run(scale, folder, progress)
-    title = "How soon the agent is silent once the caller speaks"
-    _show(found, output, title=title, as_json=json, console=console)
-
-
-@app.command()
-def turn(
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer turns: two minutes, wider spreads.")
-    ] = False,
-    json: JsonOption = False,
-    output: OutputOption = checkout.RESULTS,
-) -> None:
-    """Measure how long an answer takes, stage by stage; 1 if the target is missed.
-
-    A caller asks through relay, transceiver and agent, which are started here: with endpoints that
-    take seeded times, with the offline stages, and the same chain built with Pipecat. Without
-    Pipecat's packages that one is left out, and the report says so.
-    """
-    from firsthop.bench.voice import chart, run, show
-
-    checkout.check()
-    scale = run.QUICK if quick else run.FULL
-    console = Console(stderr=True)
-    with _measuring(run.steps(scale), console) as (folder, progress):
-        found = run.run(scale, folder, progress)
-    _show(
-        found,
-        output,
-        title="How long an answer takes",
-        as_json=json,
-        console=console,
-        table=show.table,
-        markdown=show.markdown,
-        draw=chart.save,
-    )
-    raise typer.Exit(int(bool(found.missed())))
+for _listed in LISTED:
+    _add(_listed)
 
 
 @contextmanager
@@ -173,28 +179,20 @@ def _measuring(steps: int, console: Console) -> Iterator[tuple[Path, Callable[[s
 
 
 def _show(
-    found: report.Report,
-    output: Path,
-    *,
-    title: str,
-    as_json: bool,
-    console: Console,
-    table: Callable[[report.Report], RenderableType] = report.table,
-    markdown: Callable[[report.Report], str] = report.markdown,
-    draw: Callable[..., list[Path]] = plot.save,
+    of: "Benchmark[Any]", found: report.Report, output: Path, *, as_json: bool, console: Console
 ) -> None:
     """Print a report, and keep it in `output`."""
     lines = "\n".join(report.json_lines(found))
     if as_json:
         print(lines)
     else:
-        Console().print(table(found))
+        Console().print(of.table(found))
     output.mkdir(parents=True, exist_ok=True)
     kept = [output / f"{found.bench}.jsonl", output / f"{found.bench}.md"]
     kept[0].write_text(lines + "\n")
-    kept[1].write_text(markdown(found))
+    kept[1].write_text(of.markdown(found))
     try:
-        kept += draw(found, output, title=title)
+        kept += of.chart.save(found, output, title=of.title)
     except BenchError as error:
         console.print(str(error))
     console.print("kept: " + ", ".join(str(path) for path in kept), soft_wrap=True)

@@ -10,7 +10,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +79,14 @@ def pinned(core: int) -> Iterator[None]:
 
 def set_realtime(pid: int, *, on: bool) -> None:
     """Give every thread of a process real-time priority, or an ordinary one again."""
+    set_threads_realtime(map(int, os.listdir(f"/proc/{pid}/task")), on=on)
+
+
+def set_threads_realtime(threads: Iterable[int], *, on: bool) -> None:
+    """Give some threads real-time priority, or an ordinary one again."""
     policy = os.SCHED_FIFO if on else os.SCHED_OTHER
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        os.sched_setscheduler(int(thread), policy, os.sched_param(1 if on else 0))
+    for thread in threads:
+        os.sched_setscheduler(thread, policy, os.sched_param(1 if on else 0))
 
 
 def put_before_neighbours(pid: int) -> None:

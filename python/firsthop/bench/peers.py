@@ -78,7 +78,7 @@ class Go(_Peer):
 
     def command(self) -> list[str | Path]:
         """Build it."""
-        return [checkout.build_go("peers/go")]
+        return [checkout.build_go("peers/go", "go-relay")]
 
 
 class PythonAsyncio(_Peer):

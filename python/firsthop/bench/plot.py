@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from firsthop.bench import canvas
 from firsthop.bench import report as reports
+from firsthop.bench.canvas import Chart
 from firsthop.bench.report import Report, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 _INCHES_PER_ROW = 0.30
@@ -21,48 +22,41 @@ _COLUMNS = 2
 _WIDTH_INCHES = 12.0
 _LEGEND = "dot: median · pale bar: smallest to largest round · black mark: target · red: missed"
 
+Panel = tuple[str, list[Row]]
+"""A heading, and the rows below it."""
 
-def save(report: Report, folder: Path, *, title: str) -> list[Path]:
-    """Write ``<bench>.png`` and ``<bench>.svg`` into `folder`, and return their paths.
 
-    Rows without a ratio are left to the table.
-
-    Raises:
-        BenchError: matplotlib is not installed.
-    """
+def _inches(report: Report) -> tuple[float, float] | None:
     panels = _panels(report)
-    if not panels:
-        return []
-    lines = [panels[start : start + _COLUMNS] for start in range(0, len(panels), _COLUMNS)]
-    heights = [
-        max(len(rows) for _, rows in line) * _INCHES_PER_ROW + _INCHES_AROUND for line in lines
-    ]
-    about = " · ".join(
-        report.about[name] for name in ("machine", "kernel", "date") if name in report.about
+    return (_WIDTH_INCHES, sum(_heights(_lines(panels))) + 0.7) if panels else None
+
+
+def _fill(figure: Figure, report: Report) -> None:
+    panels = _panels(report)
+    lines = _lines(panels)
+    all_axes = figure.subplots(
+        len(lines), _COLUMNS, squeeze=False, gridspec_kw={"height_ratios": _heights(lines)}
     )
-    paths = [folder / f"{report.bench}.png", folder / f"{report.bench}.svg"]
-    with canvas.figure(
-        paths,
-        title=title,
-        legend=f"{_LEGEND}\n{about}",
-        inches=(_WIDTH_INCHES, sum(heights) + 0.7),
-        font_size=9,
-    ) as figure:
-        all_axes = figure.subplots(
-            len(lines), _COLUMNS, squeeze=False, gridspec_kw={"height_ratios": heights}
-        )
-        limits = _limits([row for _, rows in panels for row in rows])
-        for axes in all_axes.flat:
-            axes.set_axis_off()
-        most = [max(len(rows) for _, rows in line) for line in lines for _ in range(_COLUMNS)]
-        for axes, room, (heading, rows) in zip(all_axes.flat, most, panels, strict=False):
-            axes.set_axis_on()
-            _draw(axes, heading, rows, limits, room)
-    return paths
+    limits = _limits([row for _, rows in panels for row in rows])
+    for axes in all_axes.flat:
+        axes.set_axis_off()
+    most = [max(len(rows) for _, rows in line) for line in lines for _ in range(_COLUMNS)]
+    for axes, room, (heading, rows) in zip(all_axes.flat, most, panels, strict=False):
+        axes.set_axis_on()
+        _draw(axes, heading, rows, limits, room)
 
 
-def _panels(report: Report) -> list[tuple[str, list[Row]]]:
-    """Group the rows that have a ratio, best first."""
+def _lines(panels: Sequence[Panel]) -> list[Sequence[Panel]]:
+    return [panels[start : start + _COLUMNS] for start in range(0, len(panels), _COLUMNS)]
+
+
+def _heights(lines: Sequence[Sequence[Panel]]) -> list[float]:
+    most = [max(len(rows) for _, rows in line) for line in lines]
+    return [rows * _INCHES_PER_ROW + _INCHES_AROUND for rows in most]
+
+
+def _panels(report: Report) -> list[Panel]:
+    """Group the rows that have a ratio, best first. Others are left to the table."""
     drawn = [row for row in report.rows if row.ratio is not None]
     return [
         (f"{case}: {metric}", sorted(rows, key=lambda row: row.ratio or 0))
@@ -87,13 +81,10 @@ def _draw(
     ticks = [tick for tick in _TICKS if limits[0] <= tick <= limits[1]]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.tick_params(length=0, labelbottom=True, labelcolor=canvas.INK, labelsize=8)
+    axes.tick_params(labelbottom=True, labelsize=8)
     axes.set_yticks(range(len(rows)), [row.contender for row in rows])
     axes.set_ylim(room - 0.4, -0.6)
-    axes.grid(axis="x", color=canvas.GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    canvas.plain(axes)
     axes.axvline(1, color=canvas.INK, linewidth=1)
     for place, row in enumerate(rows):
         _draw_row(axes, place, row)
@@ -120,13 +111,14 @@ def _draw_row(axes: Axes, place: int, row: Row) -> None:
     right = max(row.ratio, row.high * scale, 1.0)
     if row.target is not None and row.target.of == "ratio":
         right = max(right, row.target.bound)
-    axes.annotate(
-        text,
-        (right, place),
-        xytext=(8, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8,
-        color=canvas.INK if ours else "#555b63",
-        weight="bold" if ours else "normal",
-    )
+    grey = canvas.INK if ours else "#555b63"
+    canvas.label(axes, text, (right, place), size=8, gap=8, colour=grey, bold=ours)
+
+
+CHART: Final = Chart(
+    inches=_inches,
+    draw=_fill,
+    legend=f"{_LEGEND}\n",
+    about=("machine", "kernel", "date"),
+)
+"""Of rows with a ratio: the way of a benchmark that has none of its own."""

@@ -55,6 +55,11 @@ class Program:
         # Before it has threads: each has a priority of its own, which it passes on.
         put_before_neighbours(self._process.pid)
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def wait_until_ready(self, url: str) -> None:
         """Wait until `url` answers 200.
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from firsthop.bench import isolation, load, machine, trace
+from firsthop.bench.benchmark import Benchmark, Progress
 from firsthop.bench.contender import Contender, owners, settle
 from firsthop.bench.coturn import Coturn
 from firsthop.bench.datagrams import BURST, write
@@ -47,8 +49,6 @@ IDLE_CPU = "CPU"
 PER_FLOW, PER_REQUEST = "growth per flow", "growth per spoofed binding request"
 
 _SEED = 20
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -418,3 +418,12 @@ def _about(scale: Scale, where: Isolation) -> dict[str, str]:
         f"core, its priority {priority}; medians of {scale.rounds} rounds in turns, after one to "
         "warm up",
     }
+
+
+BENCHMARK: Final = Benchmark(
+    title="The relay beside others: each panel relative to its reference, 1 (less is better)",
+    full=FULL,
+    quick=QUICK,
+    steps=steps,
+    run=run,
+)

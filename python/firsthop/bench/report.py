@@ -8,11 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from statistics import median
-from typing import Literal
+from typing import Final, Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+HOLDS: Final = {True: "yes", False: "**no**", None: ""}
+"""What Markdown shows of whether targets hold."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def table(report: Report) -> RenderableType:
         for row in rows:
             value, spread, ratio, target, note = _cells(row)
             grid.add_row(
-                *(row.contender, value, spread, ratio, target, _mark(row), note),
+                *(row.contender, value, spread, ratio, target, mark(row.holds), note),
                 style="" if row.target is None else "bold",
             )
     return Group(grid, footer(report))
@@ -146,8 +149,7 @@ def markdown(report: Report) -> str:
         lines += ["| | median | rounds | ratio | target | holds | |", "| --- |" + " --- |" * 6]
         for row in rows:
             value, spread, ratio, target, note = _cells(row)
-            holds = {True: "yes", False: "**no**", None: ""}[row.holds]
-            cells = (row.contender, value, spread, ratio, target, holds, note)
+            cells = (row.contender, value, spread, ratio, target, HOLDS[row.holds], note)
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -163,6 +165,11 @@ def markdown_header(report: Report) -> list[str]:
     """Return the lines that stand above Markdown: the same."""
     lines = [f"{name}: {value}  " for name, value in report.about.items()]
     return lines + [f"Note: {remark}  " for remark in report.remarks]
+
+
+def mark(holds: bool | None) -> Text:
+    """Return what a terminal shows of whether targets hold."""
+    return {True: Text("✓", "green"), False: Text("✗", "bold red"), None: Text("")}[holds]
 
 
 def figure(value: float) -> str:
@@ -187,10 +194,6 @@ def _cells(row: Row) -> tuple[str, str, str, str, str]:
         "" if row.target is None else f"{row.target.of} {row.target}",
         row.note,
     )
-
-
-def _mark(row: Row) -> Text:
-    return {True: Text("✓", "green"), False: Text("✗", "bold red"), None: Text("")}[row.holds]
 
 
 def _rounded(value: float) -> float:

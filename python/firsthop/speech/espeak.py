@@ -36,10 +36,18 @@ def check() -> None:
 
 
 class Voice:
-    """Makes speech of text. What was said once is kept."""
+    """Makes speech of text. What was said once is kept.
 
-    def __init__(self, *, words_per_minute: int = 165, pitch: int = 45) -> None:
-        self._options = ("-s", str(words_per_minute), "-p", str(pitch), "-v", "en-us")
+    Args:
+        words_per_minute: How fast it speaks.
+        pitch: How high, 0 to 99.
+        name: Whose voice, as espeak-ng calls it.
+    """
+
+    def __init__(
+        self, *, words_per_minute: int = 165, pitch: int = 45, name: str = "en-us"
+    ) -> None:
+        self._options = ("-s", str(words_per_minute), "-p", str(pitch), "-v", name)
         self._made: dict[tuple[str, int], bytes] = {}
 
     async def speak(self, text: str, sample_rate: int) -> bytes:

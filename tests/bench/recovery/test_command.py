@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from firsthop.bench.command import app
-from firsthop.bench.recovery import run
+from firsthop.bench.recovery import benchmark, run
 from firsthop.bench.report import Report, Row, Target
 
 ROW = Row("crash", "talks, Redis", "up p99", 120.0, "ms", 110, 130, target=Target("value", 100))
@@ -34,7 +35,7 @@ def scales(monkeypatch: pytest.MonkeyPatch) -> list[run.Scale]:
         progress("measuring nothing")
         return Report("recovery", {"machine": "a toaster"}, [ROW])
 
-    monkeypatch.setattr(run, "run", measure)
+    monkeypatch.setattr(benchmark, "BENCHMARK", replace(benchmark.BENCHMARK, run=measure))
     return seen
 
 

@@ -35,7 +35,7 @@ def lines(text: str) -> dict[str, str]:
 
 def test_a_table_has_a_line_per_kind_of_call_within_80_columns() -> None:
     out = io.StringIO()
-    Console(file=out, width=80).print(show.table(REPORT))
+    Console(file=out, width=80).print(show.SHEET.table(REPORT))
     text = out.getvalue()
     found = lines(text)
     for shown in ("12.3 / 1,234", "≤ 100, 0 lost", "✗"):
@@ -47,14 +47,14 @@ def test_a_table_has_a_line_per_kind_of_call_within_80_columns() -> None:
 
 
 def test_markdown_has_in_bold_what_misses_its_target() -> None:
-    text = show.markdown(REPORT)
+    text = show.SHEET.markdown(REPORT)
     assert "| crash: talks, Redis | 12.3 / **1,234** | 0 |  |  | ≤ 100, 0 lost | **no** |" in text
     assert "| crash: silent, Redis | 1.0 / 2.0 |  |  |  | ≤ 100 | yes |" in text
     assert "| crash: silent, no Redis | 3.0 |  |  |  |  |  |" in text
 
 
 def test_a_chart_is_a_png_and_an_svg(tmp_path: Path) -> None:
-    png, svg = chart.save(REPORT, tmp_path / "new", title="Silence")
+    png, svg = chart.CHART.save(REPORT, tmp_path / "new", title="Silence")
     assert png.read_bytes().startswith(b"\x89PNG")
     text = svg.read_text()
     for shown in ("Silence", "crash · talks, Redis", "12.3 / 1,234", "a toaster"):
@@ -62,5 +62,5 @@ def test_a_chart_is_a_png_and_an_svg(tmp_path: Path) -> None:
 
 
 def test_a_report_without_rows_has_no_chart(tmp_path: Path) -> None:
-    assert chart.save(Report("recovery", {}), tmp_path, title="Nothing") == []
+    assert chart.CHART.save(Report("recovery", {}), tmp_path, title="Nothing") == []
     assert list(tmp_path.iterdir()) == []

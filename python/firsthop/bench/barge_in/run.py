@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from firsthop.bench import isolation, machine, programs
+from firsthop.bench.benchmark import Benchmark, Progress
 from firsthop.bench.ear import RATE, Arrival, Samples, last_sound_s
 from firsthop.bench.errors import BenchError
 from firsthop.bench.report import Report, Row, Target
@@ -60,7 +62,7 @@ def steps(scale: Scale) -> int:
     return scale.interruptions
 
 
-def run(scale: Scale, folder: Path, progress: Callable[[str], None]) -> Report:
+def run(scale: Scale, folder: Path, progress: Progress) -> Report:
     """Measure everything. `folder` is for files that nobody needs afterwards.
 
     Raises:
@@ -100,7 +102,7 @@ def _about(scale: Scale) -> dict[str, str]:
     return {**machine.about(), "method": method}
 
 
-async def _measure(scale: Scale, url: str, progress: Callable[[str], None]) -> list[Interruption]:
+async def _measure(scale: Scale, url: str, progress: Progress) -> list[Interruption]:
     from firsthop.bench.caller import Caller
 
     phrases = [await _phrase(text) for text in _PHRASES]
@@ -147,3 +149,12 @@ def _edge(host: str, folder: Path) -> Iterator[str]:
         yield url
     finally:
         edge.stop()
+
+
+BENCHMARK: Final = Benchmark(
+    title="How soon the agent is silent once the caller speaks",
+    full=FULL,
+    quick=QUICK,
+    steps=steps,
+    run=run,
+)

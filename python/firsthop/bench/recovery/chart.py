@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from firsthop.bench import canvas
+from firsthop.bench.canvas import Chart
 from firsthop.bench.recovery.run import DOWN_P50, DOWN_P99, UP_P50, UP_P99
 from firsthop.bench.recovery.show import shown
 from firsthop.bench.report import Report, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _TICKS = (1, 10, 100, 1000)
 #: Linear below: a gap may be 0.
@@ -23,30 +24,22 @@ _WIDTH_INCHES = 13.0
 _LEGEND = "dot: p50; bar: to p99; tick: target for p99; ms of silence beyond the pacing"
 
 
-def save(report: Report, folder: Path, *, title: str) -> list[Path]:
-    """Write ``<bench>.png`` and ``<bench>.svg`` into `folder`, and return their paths.
+def _lines(report: Report) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((row.case, row.contender) for row in report.rows))
 
-    Raises:
-        BenchError: matplotlib is not installed.
-    """
-    lines = list(dict.fromkeys((row.case, row.contender) for row in report.rows))
-    if not lines:
-        return []
-    about = [report.about[name] for name in ("machine", "date") if name in report.about]
-    paths = [folder / f"{report.bench}.png", folder / f"{report.bench}.svg"]
-    with canvas.figure(
-        paths,
-        title=title,
-        legend=" · ".join([_LEGEND, *about]),
-        inches=(_WIDTH_INCHES, len(lines) * _INCHES_PER_LINE + 1.4),
-        font_size=8.5,
-    ) as figure:
-        up, down = figure.subplots(1, 2, sharey=True)
-        _draw(up, "client to transceiver", report, lines, UP_P50, UP_P99)
-        _draw(down, "transceiver to client", report, lines, DOWN_P50, DOWN_P99)
-        up.set_yticks(range(len(lines)), [f"{case} · {contender}" for case, contender in lines])
-        up.set_ylim(len(lines) - 0.4, -0.6)
-    return paths
+
+def _inches(report: Report) -> tuple[float, float] | None:
+    lines = _lines(report)
+    return (_WIDTH_INCHES, len(lines) * _INCHES_PER_LINE + 1.4) if lines else None
+
+
+def _fill(figure: Figure, report: Report) -> None:
+    lines = _lines(report)
+    up, down = figure.subplots(1, 2, sharey=True)
+    _draw(up, "client to transceiver", report, lines, UP_P50, UP_P99)
+    _draw(down, "transceiver to client", report, lines, DOWN_P50, DOWN_P99)
+    up.set_yticks(range(len(lines)), [f"{case} · {contender}" for case, contender in lines])
+    up.set_ylim(len(lines) - 0.4, -0.6)
 
 
 def _draw(
@@ -62,11 +55,7 @@ def _draw(
     axes.set_xlim(0, _LONGEST_MS)
     axes.set_xticks([0, *_TICKS], ["0", *(f"{tick:,} ms" for tick in _TICKS)])
     axes.minorticks_off()
-    axes.tick_params(length=0, labelcolor=canvas.INK)
-    axes.grid(axis="x", color=canvas.GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    canvas.plain(axes)
     last = ""
     for place, (case, contender) in enumerate(lines):
         if case != last and place:
@@ -86,12 +75,8 @@ def _draw_line(axes: Axes, place: int, middle: Row, high: Row) -> None:
         bound = high.target.bound
         axes.plot([bound, bound], [place - 0.36, place + 0.36], color=canvas.INK, linewidth=1.4)
         right = max(right, bound)
-    axes.annotate(
-        f"{shown(middle)} / {shown(high)}",
-        (right, place),
-        xytext=(7, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=7.5,
-        color=canvas.INK,
-    )
+    canvas.label(axes, f"{shown(middle)} / {shown(high)}", (right, place), size=7.5)
+
+
+CHART: Final = Chart(inches=_inches, draw=_fill, legend=f"{_LEGEND} · ", font_size=8.5)
+"""A line for every fault and kind of call."""

@@ -6,11 +6,12 @@ Why it is measured as it is: ``docs/benchmarks.md``.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from firsthop.bench import isolation, machine
+from firsthop.bench.benchmark import Progress
 from firsthop.bench.isolation import Isolation
 from firsthop.bench.recovery import cache_server, faults
 from firsthop.bench.recovery.faults import REDIS_FAULTS, Seen
@@ -53,7 +54,7 @@ def steps(scale: Scale) -> int:
     return scale.chains * sum(faults.STEPS.values())
 
 
-def run(scale: Scale, folder: Path, progress: Callable[[str], None]) -> Report:
+def run(scale: Scale, folder: Path, progress: Progress) -> Report:
     """Measure everything. `folder` is for files that nobody needs afterwards.
 
     Raises:

@@ -9,7 +9,7 @@ import asyncio
 import math
 import os
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 
 from firsthop.bench import isolation, machine, programs
+from firsthop.bench.benchmark import Progress
 from firsthop.bench.ear import RATE, Samples, first_sound_s, last_sound_s
 from firsthop.bench.endpoints import Answer
 from firsthop.bench.errors import BenchError, SkippedError
@@ -99,7 +100,7 @@ def steps(scale: Scale) -> int:
     return len(_MAKERS) * scale.calls * (scale.turns + 1)
 
 
-def run(scale: Scale, folder: Path, progress: Callable[[str], None]) -> Report:
+def run(scale: Scale, folder: Path, progress: Progress) -> Report:
     """Measure everything. `folder` is for files that nobody needs afterwards.
 
     Raises:
@@ -181,7 +182,7 @@ async def _measure(
     chains: Sequence[Chain],
     question: Samples,
     url: str,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> dict[str, Found]:
     found: dict[str, Found] = {chain.name: Found() for chain in chains}
     order = random.Random(_SEED)
@@ -211,9 +212,7 @@ class _Talk:
         self._url = url
         self._caller = caller.Caller(getattr(caller, chain.door))
 
-    async def through(
-        self, seeds: Sequence[int], found: Found, progress: Callable[[str], None]
-    ) -> None:
+    async def through(self, seeds: Sequence[int], found: Found, progress: Progress) -> None:
         """Ask once for each seed; the first time is to warm up, and does not count."""
         async with self._caller as caller, httpx.AsyncClient(trust_env=False) as client:
             await caller.call(self._chain.url)

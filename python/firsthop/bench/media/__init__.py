@@ -1,0 +1,1 @@
+"""`firsthop bench media`: what a call costs the server that answers it, beside other servers."""

@@ -1,0 +1,1 @@
+"""How speech sounds behind a bad network: firsthop's listener, beside aiortc and Chromium."""
