@@ -27,7 +27,7 @@ test: $(VENV)/.stamp/test-tools $(PIPECAT)/.stamp/packages $(NPM_STAMPS) ## Run 
 	@scripts/step "Tests of the benchmarks" $(PYTHON) -m pytest -q tests/bench
 
 # Calls take their time, whatever the machine: most of it is left to tests that only compute. Those
-# are nice, so that nobody who speaks or listens waits for them.
+# are nice, so that nobody who speaks or listens waits for them, and may take long.
 BY_STEP := $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 POLITELY := env -u MAKEFLAGS nice -n 19
 
@@ -35,7 +35,7 @@ POLITELY := env -u MAKEFLAGS nice -n 19
 test-code:
 	@scripts/step "Rust tests" $(POLITELY) cargo test --workspace --locked --quiet
 	@scripts/step "Python tests" \
-	  $(POLITELY) $(PYTHON) -m pytest -q -n 2 --ignore tests/e2e --ignore tests/bench
+	  $(POLITELY) $(PYTHON) -m pytest -q -n 2 --timeout 600 --ignore tests/e2e --ignore tests/bench
 test-calls:
 	@scripts/step "Tests with real processes" \
 	  $(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not browser" tests/e2e

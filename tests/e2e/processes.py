@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from e2e import network
+from e2e import http, network
 from e2e.network import HOST, LOOPBACK
 from e2e.waiting import until
 
@@ -133,12 +133,12 @@ class Process:
 
     async def get(self, path: str) -> httpx.Response:
         """Ask it over HTTP."""
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with http.client() as client:
             return await client.get(self.url + path)
 
     async def post(self, path: str) -> httpx.Response:
         """Ask it over HTTP to do something."""
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with http.client() as client:
             return await client.post(self.url + path)
 
     async def metrics(self) -> Metrics:

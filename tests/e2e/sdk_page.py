@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 from playwright.async_api import ConsoleMessage, Page
 
+from e2e import http
 from e2e.chromium import TalkingPage, empty_page
 from e2e.pages import origin, served
 from e2e.sound import Samples, silence, wav
@@ -113,7 +113,7 @@ async def sdk_page(
 
 async def client_secret(url: str, api_key: str = "") -> str:
     """Do what an application's own server does for its browsers: get a key for one of them."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http.client() as client:
         response = await client.post(
             f"{url}/v1/realtime/client_secrets",
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},

@@ -15,9 +15,6 @@ from e2e.sdk_page import client_secret, sdk_page
 from e2e.waiting import until
 from firsthop.bench.endpoints import Endpoints, Fault, Reply, Script, in_turn, serving
 
-#: A browser wants a core to itself, or what is heard of it stumbles.
-pytestmark = pytest.mark.browser
-
 QUESTION = "What is two hundred and fifty six plus thirty one?"
 STORY = "Once upon a time there was a lighthouse. " + "And the sea went up and down. " * 12
 FAR_TOO_LONG = len(STORY) - 40
@@ -122,6 +119,7 @@ async def test_a_call_outlives_endpoints_that_fail_and_the_agent_service_itself(
         assert told[-1] == "Three."
 
 
+@pytest.mark.browser
 async def test_the_sdk_sees_the_agents_tools_and_runs_its_own(edge: Edge, tmp_path: Path) -> None:
     tools = (("calculate", '{"expression": "2 * 3"}'), ("get_weather", '{"city": "Lisbon"}'))
     script = Script(reply=in_turn(Reply("Let me see.", tools=tools), "It is six, and sunny."))

@@ -14,13 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import soxr
 from playwright.async_api import Error as PageError
 
-from e2e import network, sound
+from e2e import http, network, sound
 from e2e.agents import BRIEF, GREETING, STORY
 from e2e.pages import origin
 from e2e.processes import Edge, Process
@@ -38,7 +37,8 @@ BACKEND_KEY = "sk-of-the-model-behind-it"
 WEATHER = "It is sunny in Lisbon today, and the wind comes from the west."
 ORDER = "Your order left the warehouse on Monday and arrives tomorrow evening."
 SENTENCE = sound.speech(sound.SENTENCE)
-OTHER_SENTENCE = sound.speech(sound.OTHER_SENTENCE)
+#: Short, since nothing is asked of it but an answer.
+QUESTION = sound.speech("What is new today?")
 NEVER_MIND = sound.speech("Never mind.")
 
 STOPPED = "output_audio_buffer.stopped"
@@ -113,7 +113,7 @@ async def test_a_conversation_with_tools_and_an_interruption(
         greeting = await answer_to(page, page.do("send", {"type": "response.create"}))
         await check_that_it_says(greeting, GREETING)
 
-        report = await answer_to(page, page.say(SENTENCE))
+        report = await answer_to(page, page.say(QUESTION))
         assert await page.log("tools") == [{"name": "get_weather", "arguments": {"city": "Lisbon"}}]
         await check_that_it_says(report, WEATHER)
 
@@ -123,10 +123,10 @@ async def test_a_conversation_with_tools_and_an_interruption(
         ]
         await check_that_it_says(report, ORDER)
 
-        await page.say(SENTENCE)
+        await page.say(QUESTION)
         story = await page.event("output_audio_buffer.started", number=4)
-        await until(lambda: is_audible(page, story["receivedMs"]), "the story is heard")
-        last_words = await answer_to(page, page.say(np.concatenate((OTHER_SENTENCE, SENTENCE))))
+        await until_audible(page, story["receivedMs"])
+        last_words = await answer_to(page, page.say(SENTENCE))
         await check_that_speech_interrupted(page, story)
         await check_that_it_says(last_words, BRIEF)
 
@@ -155,7 +155,7 @@ async def test_the_application_interrupts_and_writes(
         await shop.call()
         await page.do("send", {"type": "response.create"})
         story = await page.event("output_audio_buffer.started")
-        await until(lambda: is_audible(page, story["receivedMs"]), "the story is heard")
+        await until_audible(page, story["receivedMs"])
 
         await page.do("interrupt")
         cleared = await page.event(CLEARED)
@@ -187,7 +187,7 @@ async def test_push_to_talk(edge: Edge, tmp_path: Path) -> None:
             await page.say(NEVER_MIND)
             await page.do("send", {"type": "input_audio_buffer.clear"})
             await page.event("input_audio_buffer.cleared")
-            await page.say(SENTENCE)
+            await page.say(QUESTION)
             await page.do("send", {"type": "input_audio_buffer.commit"})
             await page.event("input_audio_buffer.committed")
             answer = await answer_to(page, page.do("send", {"type": "response.create"}))
@@ -213,7 +213,7 @@ async def test_new_instructions_and_a_muted_microphone(edge: Edge, tmp_path: Pat
         await page.do("mute", True)
         await page.say(NEVER_MIND)
         await page.do("mute", False)
-        await check_that_it_says(await answer_to(page, page.say(SENTENCE)), GREETING)
+        await check_that_it_says(await answer_to(page, page.say(QUESTION)), GREETING)
         assert await page.count("input_audio_buffer.speech_started") == 1
         assert shop.server is not None
         told = shop.server.connections[-1].session["instructions"]
@@ -262,7 +262,7 @@ async def test_a_hang_up_by_the_server_disconnects_the_session(edge: Edge, tmp_p
     async with open_shop(edge, tmp_path, "agent", "silent") as shop:
         page = shop.page
         call_id = await page.connect(shop.process.url, shop.key)
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with http.client() as client:
             response = await client.post(
                 f"{shop.process.url}/v1/realtime/calls/{call_id}/hangup",
                 headers={"Authorization": f"Bearer {API_KEY}"},
@@ -314,15 +314,19 @@ async def received(page: SdkPage) -> Samples:
 
 async def have_order_found(page: SdkPage) -> None:
     """Ask, and let the tool that takes its time return."""
-    await page.say(OTHER_SENTENCE)
+    await page.say(QUESTION)
     await until(lambda: tool_calls(page, 2), "the second tool was called")
     await page.do("finish", ORDER)
 
 
-async def is_audible(page: SdkPage, from_ms: float) -> bool:
-    """Whether the agent was heard for a second."""
-    first, last = sound.audible(await page.heard(from_ms))
-    return last - first > RATE
+async def until_audible(page: SdkPage, from_ms: float) -> None:
+    """Wait until the agent was heard for a second."""
+
+    async def heard() -> bool:
+        first, last = sound.audible(await page.heard(from_ms))
+        return last - first > RATE
+
+    await until(heard, "the agent is heard", every=0.1)
 
 
 async def tool_calls(page: SdkPage, count: int) -> bool:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from e2e import http
 from e2e.processes import Edge, Process
 from e2e.waiting import until
 
@@ -63,7 +64,7 @@ async def transceiver(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
 @pytest.fixture
 async def client(transceiver: Process) -> AsyncIterator[httpx.AsyncClient]:
     url = f"{transceiver.url}/v1/realtime"
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+    async with http.client(base_url=url, timeout=30) as client:
         yield client
 
 
@@ -286,7 +287,7 @@ async def test_other_paths_and_methods_are_refused_in_the_same_form(
 
 async def test_a_full_engine_says_when_to_try_again(edge: Edge) -> None:
     process = await edge.transceiver("echo", transceiver__max_sessions=1)
-    async with httpx.AsyncClient(base_url=process.url, trust_env=False) as client:
+    async with http.client(base_url=process.url) as client:
         first = await client.post("/v1/realtime/calls", content=OFFER, headers=SDP)
         assert first.status_code == 201
         second = await client.post("/v1/realtime/calls", content=OFFER, headers=SDP)

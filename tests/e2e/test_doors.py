@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import websockets
@@ -18,14 +17,11 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import VideoStreamTrack
 from websockets.asyncio.client import ClientConnection
 
-from e2e import agents, sound
+from e2e import agents, http, sound
 from e2e.chromium import TalkingPage, empty_page
 from e2e.peer import Microphone
 from e2e.processes import Edge, Process
 from e2e.waiting import DEADLINE_S, until
-
-#: A browser wants a core to itself, or what is heard of it stumbles.
-pytestmark = pytest.mark.browser
 
 SDP = {"Content-Type": "application/sdp"}
 
@@ -172,6 +168,7 @@ async def talking(folder: Path, said: sound.Samples) -> AsyncIterator[Page]:
         yield Page(page)
 
 
+@pytest.mark.browser
 async def test_a_page_talks_by_whip_and_ends_the_call(edge: Edge, tmp_path: Path) -> None:
     process = await edge.dev("agents:mirror")
     said = sound.speech(sound.SENTENCE)
@@ -186,6 +183,7 @@ async def test_a_page_talks_by_whip_and_ends_the_call(edge: Edge, tmp_path: Path
         await ended(process, "hung_up")
 
 
+@pytest.mark.browser
 async def test_a_page_talks_by_fastrtcs_protocol(edge: Edge, tmp_path: Path) -> None:
     process = await edge.dev("agents:receptionist")
     async with talking(tmp_path, sound.speech("Hello there.")) as page:
@@ -211,7 +209,7 @@ async def test_an_encoder_that_only_sends_is_heard(edge: Edge) -> None:
         encoder.addTransceiver(microphone, "sendonly")
         encoder.addTransceiver(VideoStreamTrack(), "sendonly")
         await encoder.setLocalDescription(await encoder.createOffer())
-        async with httpx.AsyncClient(base_url=process.url, trust_env=False) as client:
+        async with http.client(base_url=process.url) as client:
             offer = encoder.localDescription.sdp
             placed = await client.post("/whip", content=offer, headers=SDP)
             assert placed.status_code == 201, placed.text

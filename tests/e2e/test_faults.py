@@ -16,9 +16,6 @@ from e2e.processes import Edge, Process
 from e2e.sound import RATE
 from e2e.waiting import until
 
-#: A browser wants a core to itself, or what is heard of it stumbles.
-pytestmark = pytest.mark.browser
-
 WORDS = sound.speech(sound.SENTENCE)
 OTHER_WORDS = sound.speech(sound.OTHER_SENTENCE)
 
@@ -51,6 +48,7 @@ async def test_a_call_survives_the_relay_while_nobody_speaks(edge: Edge, peer: P
     await check_that_no_call_was_placed_again(transceiver, peer)
 
 
+@pytest.mark.browser
 async def test_a_browsers_call_survives_the_relay(edge: Edge, tmp_path: Path) -> None:
     relay = await edge.relay()
     transceiver = await edge.transceiver("agents:mirror")
@@ -66,22 +64,29 @@ async def test_a_browsers_call_survives_the_relay(edge: Edge, tmp_path: Path) ->
             first, last = sound.audible(await page.heard(restarted_ms))
             return last - first > 10 * RATE
 
-        await until(echoed, "ten seconds of echo after the restart", 60)
+        await until(echoed, "ten seconds of echo after the restart", 60, every=0.5)
         sound.check_words(await page.heard(restarted_ms), WORDS, OTHER_WORDS)
         assert await page.state() not in {"reconnecting", "ended", "failed"}
         assert (await transceiver.metrics())("transceiver_setup_seconds_count") == 1
 
 
-async def test_clients_learn_that_their_transceiver_is_gone(edge: Edge, tmp_path: Path) -> None:
+@pytest.mark.browser
+async def test_a_browser_learns_that_its_transceiver_is_gone(edge: Edge, tmp_path: Path) -> None:
     await edge.relay()
     transceiver = await edge.transceiver("agents:mirror")
-    async with Peer() as peer, demo_page(tmp_path, sound.silence(120)) as page:
+    async with demo_page(tmp_path, sound.silence(120)) as page:
         await page.open(transceiver.url)
         await page.start()
-        await peer.call(transceiver.url)
         transceiver.kill()
         assert await page.reaches("failed", "ended") == "failed"
-        await until(lambda: peer.state != "connected", "aiortc gives up", 60)
+
+
+async def test_aiortc_learns_that_its_transceiver_is_gone(edge: Edge, peer: Peer) -> None:
+    await edge.relay()
+    transceiver = await edge.transceiver("agents:mirror")
+    await peer.call(transceiver.url)
+    transceiver.kill()
+    await until(lambda: peer.state != "connected", "aiortc gives up", 60)
 
 
 async def test_a_new_transceiver_has_the_relay_forget_the_old_ones_flows(
@@ -126,6 +131,7 @@ async def test_a_signal_ends_a_relay_and_a_transceiver_without_calls(edge: Edge)
     assert await asyncio.gather(*(process.exit_code() for process in processes)) == [0, 0]
 
 
+@pytest.mark.browser
 async def test_the_page_tells_that_the_server_hung_up(edge: Edge, tmp_path: Path) -> None:
     process = await edge.dev("echo")
     async with demo_page(tmp_path, sound.silence(60)) as page:
@@ -146,7 +152,7 @@ async def check_the_echo(peer: Peer) -> None:
         rest = len(peer.heard) - start - last
         return last - first > 0.9 * len(WORDS) and rest > RATE // 2
 
-    await until(echoed, "an echo of the words", 60)
+    await until(echoed, "an echo of the words", 60, every=0.1)
     sound.check_words(peer.heard[start:], WORDS, OTHER_WORDS)
 
 

@@ -15,7 +15,8 @@ from e2e.pipecat_page import pipecat_page
 from e2e.processes import Edge, Process
 from e2e.waiting import until
 
-#: A browser wants a core to itself, or what is heard of it stumbles.
+#: A browser wants a core to itself, or what is heard of it stumbles; so does a bot, which paces
+#: itself.
 pytestmark = pytest.mark.browser
 
 KEY = "swordfish-swordfish-swordfish"

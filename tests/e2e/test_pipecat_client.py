@@ -6,13 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from playwright.async_api import Error as PageError
 from playwright.async_api import Response
 
-from e2e import network, sound
+from e2e import http, network, sound
 from e2e.agents import GREETING, STORY
 from e2e.pages import origin
 from e2e.pipecat_page import PipecatPage, pipecat_page
@@ -107,7 +106,7 @@ async def test_a_session_of_start_with_a_tool(edge: Edge, tmp_path: Path) -> Non
         await page.note("onServerMessage", lambda told: told == {"type": "tea.served", "sugar": 2})
 
         story = await page.note("onBotStartedSpeaking")
-        await until(lambda: is_audible(page, story["atMs"]), "the story is heard")
+        await until_audible(page, story["atMs"])
         await page.act("sendText", "How is the weather?")
         used = await page.note("onLLMFunctionCallStopped")
         assert used["given"]["function_name"] == "get_weather"
@@ -150,7 +149,7 @@ async def test_a_client_that_finds_no_room_comes_again(edge: Edge, tmp_path: Pat
     port = network.ports()
     origins = {"signaling__allowed_origins": [origin(port)]}
     process = await edge.dev("agents:silent", transceiver__max_sessions=1, **origins)
-    async with httpx.AsyncClient(base_url=process.url, trust_env=False) as other:
+    async with http.client(base_url=process.url) as other:
         body = {"sdp": OFFER.read_text(), "type": "offer", "pc_id": None, "restart_pc": False}
         call_id = (await other.post("/api/offer", json=body)).json()["pc_id"]
         async with pipecat_page(tmp_path, port) as page:
@@ -190,10 +189,14 @@ async def words(text: str) -> sound.Samples:
     return samples[first:last]
 
 
-async def is_audible(page: PipecatPage, from_ms: float) -> bool:
-    """Whether the agent was heard for half a second."""
-    first, last = sound.audible(await page.heard(from_ms))
-    return last - first > sound.RATE // 2
+async def until_audible(page: PipecatPage, from_ms: float) -> None:
+    """Wait until the agent was heard for half a second."""
+
+    async def heard() -> bool:
+        first, last = sound.audible(await page.heard(from_ms))
+        return last - first > sound.RATE // 2
+
+    await until(heard, "the agent is heard", every=0.1)
 
 
 async def refusal(page: PipecatPage, url: str, **options: Any) -> str:

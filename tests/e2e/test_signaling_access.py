@@ -16,6 +16,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from e2e import http
 from e2e.network import HOST
 from e2e.processes import Edge, Process, run
 from e2e.test_bad_requests import OFFER, SDP, refused
@@ -29,7 +30,7 @@ SECRETS = "/v1/realtime/client_secrets"
 
 @contextlib.asynccontextmanager
 async def client_of(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    async with http.client(base_url=url) as client:
         yield client
 
 

@@ -17,6 +17,7 @@ from openai.types.realtime import SessionCreatedEvent, SessionUpdatedEvent
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from e2e import http
 from e2e.processes import Edge, Process
 from e2e.test_bad_requests import OFFER, SDP, refused
 from e2e.waiting import until
@@ -31,7 +32,7 @@ async def start(edge: Edge) -> Process:
 
 async def place(process: Process) -> str:
     """Place a call that nobody will connect, and return its id."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http.client() as client:
         response = await client.post(
             f"{process.url}/v1/realtime/calls", content=OFFER, headers=SDP | BEARER
         )
@@ -40,7 +41,7 @@ async def place(process: Process) -> str:
 
 
 async def hang_up(process: Process, call_id: str) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+    async with http.client(timeout=20) as client:
         url = f"{process.url}/v1/realtime/calls/{call_id}/hangup"
         return await client.post(url, headers=BEARER)
 
@@ -145,9 +146,9 @@ async def test_openais_client_gets_secrets_places_calls_and_joins_them(edge: Edg
     owner, other = await start(edge), await start(edge)
 
     def client(process: Process, key: str) -> openai.AsyncOpenAI:
-        http = openai.DefaultAsyncHttpxClient(trust_env=False)
+        plain = openai.DefaultAsyncHttpxClient(trust_env=False)
         base = f"{process.url}/v1"
-        return openai.AsyncOpenAI(api_key=key, base_url=base, http_client=http, max_retries=0)
+        return openai.AsyncOpenAI(api_key=key, base_url=base, http_client=plain, max_retries=0)
 
     async with client(owner, API_KEY) as server:
         secret = await server.realtime.client_secrets.create(

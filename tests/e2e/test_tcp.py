@@ -36,7 +36,7 @@ async def test_a_browser_that_cannot_use_udp_hears_itself(edge: Edge, tmp_path: 
         async def heard() -> bool:
             return sound.similarity(await page.heard(), said) > sound.ALIKE
 
-        await until(heard, "the browser hears what it said", 60)
+        await until(heard, "the browser hears what it said", 60, every=0.5)
         sound.check_words(await page.heard(), said, sound.speech(sound.OTHER_SENTENCE))
 
         await page.page.click("#toggle")
@@ -64,7 +64,7 @@ async def test_a_browser_whose_connection_breaks_connects_again(edge: Edge, tmp_
                 first, last = sound.audible(await page.heard(cut_ms))
                 return last - first > 10 * sound.RATE
 
-            await until(echoed, "ten seconds of echo after the cut", 60)
+            await until(echoed, "ten seconds of echo after the cut", 60, every=0.5)
             assert await page.state() not in {"reconnecting", "ended", "failed"}
             assert (await transceiver.metrics())("transceiver_setup_seconds_count") == 1
 

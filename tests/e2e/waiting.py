@@ -17,12 +17,27 @@ T = TypeVar("T")
 
 @overload
 async def until(
-    condition: Callable[[], Awaitable[T | None]], what: str, seconds: float = ...
+    condition: Callable[[], Awaitable[T | None]],
+    what: str,
+    seconds: float = ...,
+    *,
+    every: float = ...,
 ) -> T: ...
 @overload
-async def until(condition: Callable[[], T | None], what: str, seconds: float = ...) -> T: ...
-async def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_S) -> Any:
+async def until(
+    condition: Callable[[], T | None], what: str, seconds: float = ..., *, every: float = ...
+) -> T: ...
+async def until(
+    condition: Callable[[], Any], what: str, seconds: float = DEADLINE_S, *, every: float = _POLL_S
+) -> Any:
     """Return what `condition`, a function or a coroutine function, gives once it is true.
+
+    Args:
+        condition: What is waited for.
+        what: It in words.
+        seconds: How long at most.
+        every: So many seconds pass before it is asked again: more for what is dear to ask, as all
+            that was heard so far is.
 
     Raises:
         AssertionError: `what` did not come true within `seconds`.
@@ -35,4 +50,4 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = DEADLI
         if value:
             return value
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(every)

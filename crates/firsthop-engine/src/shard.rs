@@ -128,7 +128,8 @@ impl RelayLink {
 }
 
 struct Slot {
-    session: Session,
+    /// Boxed: it has kilobytes, and a table keeps room for half as many again.
+    session: Box<Session>,
     budget: Budget,
     /// Its entry in the queue of deadlines: at its deadline or before.
     scheduled: Instant,
@@ -198,7 +199,7 @@ impl Shard {
     pub fn handle_command(&mut self, now: Now, command: Command, out: &mut Output) {
         let at = now.instant;
         match command {
-            Command::Add(session) => self.add(now, *session),
+            Command::Add(session) => self.add(now, session),
             Command::Play {
                 session,
                 utterance,
@@ -289,7 +290,7 @@ impl Shard {
         ]
     }
 
-    fn add(&mut self, now: Now, session: Session) {
+    fn add(&mut self, now: Now, session: Box<Session>) {
         let id = session.id();
         let scheduled = session.deadline().max(now.instant);
         for ufrag in session.ufrags() {

@@ -308,11 +308,13 @@ impl Loop {
         self.unread.push(index);
     }
 
-    /// Wakes the callers that are due.
+    /// Wakes the callers that are due now. Those that become due meanwhile have their turn after
+    /// sockets had theirs.
     fn handle_timeouts(&mut self) {
-        let mut now = Instant::now();
+        let start = Instant::now();
+        let mut now = start;
         while let Some(&(scheduled, index)) = self.deadlines.first() {
-            if scheduled > now {
+            if scheduled > start {
                 return;
             }
             self.deadlines.pop_first();
