@@ -25,6 +25,8 @@ const MAX_MESSAGE: u32 = 256 * 1024;
 const MAX_UNACKNOWLEDGED: usize = 1 << 20;
 /// For telephone events. A client's own number goes before it.
 const PT_DIGITS: u8 = 110;
+/// The shortest average interval of RFC 3550 §6.2, as browsers have it for sound.
+const RTCP: Duration = Duration::from_secs(5);
 /// How often the stack tells what the client reports of its path.
 const PATH_REPORTS: Duration = Duration::from_secs(2);
 
@@ -176,7 +178,7 @@ fn config(codec: Voice, credentials: IceCreds, certificate: DtlsCert) -> RtcConf
         .set_stats_interval(Some(PATH_REPORTS))
         .set_extension_map(extensions)
         .set_rtp_mode(true)
-        .set_rtcp_report_interval_audio(Duration::from_secs(1))
+        .set_rtcp_report_interval_audio(RTCP)
         .set_sctp_max_message_size(MAX_MESSAGE)
         .set_sctp_max_buffered_amount(MAX_UNACKNOWLEDGED)
         .set_mtu(MTU..=usize::MAX);

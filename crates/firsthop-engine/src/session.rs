@@ -245,20 +245,27 @@ impl Session {
         self.paths.keys()
     }
 
-    /// When [`Session::handle_timeout`] is next due.
+    /// When the stack next wants time for what need not be exact, if that is all it wants it for:
+    /// reports, checks, retransmissions of a session that is connected.
+    #[must_use]
+    pub fn housekeeping(&self) -> Option<Instant> {
+        self.is_connected().then_some(self.rtc_deadline)
+    }
+
+    /// When [`Session::handle_timeout`] is next due, [`Session::housekeeping`] apart.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         let state = match self.state {
-            State::SettingUp { deadline } | State::Closing { deadline, .. } => Some(deadline),
-            State::Connected => Some(self.consent_ends()),
-            State::Closed => None,
+            State::SettingUp { deadline } | State::Closing { deadline, .. } => {
+                deadline.min(self.rtc_deadline)
+            }
+            State::Connected => self.consent_ends(),
+            State::Closed => self.rtc_deadline,
         };
         let speech = self.speaking.deadline();
         let speech = speech.filter(|_| self.is_connected());
-        [state, speech, self.hearing.deadline()]
-            .into_iter()
-            .flatten()
-            .fold(self.rtc_deadline, Instant::min)
+        let sound = [speech, self.hearing.deadline()];
+        sound.into_iter().flatten().fold(state, Instant::min)
     }
 
     /// Takes a datagram that the demultiplexer assigned to this session.

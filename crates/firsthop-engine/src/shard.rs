@@ -32,6 +32,9 @@ use crate::session::{Outbox, Outgoing, Session};
 
 /// A session that wants time at once is woken after this, so that it cannot stop the others.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+/// What need not be exact is done at such moments, for all sessions together: a thousand silent ones
+/// wake the thread fifty times a second, and what they send leaves in few system calls.
+const HOUSEKEEPING: Duration = Duration::from_millis(20);
 
 /// A moment on both clocks that the shard needs.
 #[derive(Debug, Clone, Copy)]
@@ -156,6 +159,8 @@ pub struct Shard {
     counters: Arc<Counters>,
     outbox: Outbox,
     dice: Dice,
+    /// From when the moments of housekeeping are counted.
+    origin: Option<Instant>,
 }
 
 impl Shard {
@@ -172,6 +177,7 @@ impl Shard {
             counters,
             outbox: Outbox::default(),
             dice: Dice::default(),
+            origin: None,
         }
     }
 
@@ -254,14 +260,14 @@ impl Shard {
             }
             // What a session waits for moves with every packet, mostly to later. The queue learns
             // of it here, and not with every packet.
-            let due = self.slots.get(&id).map(|slot| slot.session.deadline());
+            let due = self.slots.get(&id).map(|slot| self.due(&slot.session));
             if due.is_some_and(|due| due <= now.instant) {
                 self.with(now, id, out, |s, outbox| {
                     s.handle_timeout(now.instant, outbox)
                 });
             }
             if let Some(slot) = self.slots.get(&id) {
-                let next = slot.session.deadline().max(now.instant + SHORTEST_WAIT);
+                let next = self.due(&slot.session).max(now.instant + SHORTEST_WAIT);
                 self.schedule(id, next);
             }
         }
@@ -292,7 +298,8 @@ impl Shard {
 
     fn add(&mut self, now: Now, session: Box<Session>) {
         let id = session.id();
-        let scheduled = session.deadline().max(now.instant);
+        self.origin.get_or_insert(now.instant);
+        let scheduled = self.due(&session).max(now.instant);
         for ufrag in session.ufrags() {
             self.by_ufrag.insert(ufrag.clone(), id);
         }
@@ -326,6 +333,22 @@ impl Shard {
         if slot.is_none_or(|slot| !slot.session.ufrags().contains(&ufrag)) {
             self.by_ufrag.remove(&ufrag);
         }
+    }
+
+    /// When a session next wants time.
+    fn due(&self, session: &Session) -> Instant {
+        let housekeeping = session.housekeeping().map(|at| {
+            let origin = self.origin.unwrap_or(at);
+            let moments = at.saturating_duration_since(origin).as_micros();
+            let moments = moments.div_ceil(HOUSEKEEPING.as_micros());
+            at.max(origin + HOUSEKEEPING * u32::try_from(moments).unwrap_or(u32::MAX))
+        });
+        let due = [session.deadline(), housekeeping]
+            .into_iter()
+            .flatten()
+            .min();
+        // A session wants time as long as it lives.
+        due.unwrap_or_else(Instant::now)
     }
 
     fn schedule(&mut self, id: SessionId, at: Instant) {
@@ -458,8 +481,9 @@ impl Shard {
         }
         let counts = slot.session.take_counts();
         let over = slot.session.is_closed();
-        let (due, scheduled) = (slot.session.deadline(), slot.scheduled);
-        if due < scheduled {
+        let scheduled = slot.scheduled;
+        let due = self.slots.get(&id).map(|slot| self.due(&slot.session));
+        if let Some(due) = due.filter(|&due| due < scheduled) {
             self.schedule(id, due);
         }
         self.counters
