@@ -24,16 +24,17 @@ use crate::reorder::{Arrival, Reorder};
 const MAX_LOST: u64 = 25;
 /// Concealment says nothing more after this: silence follows.
 const MAX_CONCEALED: Duration = Duration::from_millis(100);
-/// A sender is silent when its packet is so late.
+/// A sender is silent when its packet is so late, if what it sent last was quiet.
 const STALL: Duration = Duration::from_millis(80);
-/// A voice that breaks off is rather held up than silent, and waited for: for so long at least, and
-/// at most where packets are held up more often. Turns take longer to end.
-const VOICE_STALL: Duration = Duration::from_millis(140);
-const MAX_STALL: Duration = Duration::from_millis(300);
+/// A voice that breaks off is rather held up than silent, and waited for.
+const VOICE_STALL: Duration = Duration::from_millis(200);
+/// Where packets are held up, both waits are twice as long as the longest lately was, but for no
+/// more: turns have to end.
+const MAX_STALL: Duration = Duration::from_millis(400);
 /// What is concealed and breaks off fades out within this.
 const FADE: Duration = Duration::from_millis(40);
 /// The longest that packets were held up counts half as much after this.
-const HOLD_UP_HALF_LIFE: Duration = Duration::from_secs(10);
+const HOLD_UP_HALF_LIFE: Duration = Duration::from_secs(20);
 /// Silence is made up for so long, then the line pauses. No surplus is larger.
 const MAX_SILENCE: Duration = Duration::from_millis(1500);
 const SILENCE_STEP: Duration = Duration::from_millis(20);
@@ -282,13 +283,10 @@ impl Listener {
         Some(self.last_arrival? + self.duration(self.packet_samples))
     }
 
-    /// How late a packet may be until silence is made up for it. Between words it is harmless if
-    /// that was wrong, but not within one.
+    /// How late a packet may be until silence is made up for it.
     fn stall(&self) -> Duration {
-        if self.quiet {
-            return STALL;
-        }
-        (self.hold_up + self.hold_up / 4).clamp(VOICE_STALL, MAX_STALL)
+        let least = if self.quiet { STALL } else { VOICE_STALL };
+        (self.hold_up * 2).clamp(least, MAX_STALL)
     }
 
     fn fill_silence(&mut self, now: Instant) {
