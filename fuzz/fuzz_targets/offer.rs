@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use firsthop_engine::SessionId;
 use firsthop_engine::offer;
 use firsthop_engine::playout::Encoding;
-use firsthop_engine::session::{AcceptError, AudioFormat, Session, SessionConfig};
+use firsthop_engine::session::{AcceptError, Session, SessionConfig};
+use firsthop_engine::sound::{AudioFormat, Sound};
 use libfuzzer_sys::fuzz_target;
 use str0m::config::DtlsCert;
 use str0m::crypto::from_feature_flags;
@@ -46,14 +47,15 @@ fuzz_target!(|text: &str| {
             advertised: &[advertised],
             advertised_tcp: &[],
             certificate,
-            audio: AudioFormat {
+            channel: None,
+            sound: Sound::Pcm(AudioFormat {
                 rate: 16_000,
                 frame: Duration::from_millis(20),
                 encoding: Encoding {
                     bitrate: 24_000,
                     complexity: 0,
                 },
-            },
+            }),
         },
     );
     assert!(start.elapsed() < TIME, "{:?}", start.elapsed());

@@ -343,12 +343,9 @@ impl Shard {
             let moments = moments.div_ceil(HOUSEKEEPING.as_micros());
             at.max(origin + HOUSEKEEPING * u32::try_from(moments).unwrap_or(u32::MAX))
         });
-        let due = [session.deadline(), housekeeping]
+        housekeeping
             .into_iter()
-            .flatten()
-            .min();
-        // A session wants time as long as it lives.
-        due.unwrap_or_else(Instant::now)
+            .fold(session.deadline(), Instant::min)
     }
 
     fn schedule(&mut self, id: SessionId, at: Instant) {

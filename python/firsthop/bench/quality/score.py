@@ -15,7 +15,7 @@ except ImportError:
     if TYPE_CHECKING:
         raise
     raise BenchError(
-        "no score without pesq: `pip install 'firsthop[bench]'`, or `make bench`"
+        "no score without pesq: `pip install pesq` (it needs a C compiler), or `make bench`"
     ) from None
 
 #: Of what has nothing in common with what was said: the measure's lowest.
