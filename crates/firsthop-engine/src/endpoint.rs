@@ -28,6 +28,11 @@ const OUTBOX_DATAGRAMS: usize = 64;
 const MAX_COMMANDS: usize = 4096;
 /// Batches read before time-outs and commands get their turn again.
 const MAX_BATCHES: usize = 32;
+/// From so many sessions on, turns of the loop are at least [`TURN`] apart: what arrives and falls
+/// due meanwhile is read, sent and reported together. Else each packet of a crowd is a wake-up and
+/// three system calls of its own, which cost as much as all that the session does with it.
+const CROWD: usize = 32;
+const TURN: Duration = Duration::from_millis(1);
 /// Without any deadline the thread still looks at its mailbox this often.
 const IDLE: Duration = Duration::from_secs(1);
 /// At a shutdown sessions say goodbye for so long.
@@ -153,10 +158,16 @@ impl Loop {
         let mut open = true;
         let mut last_word = None;
         let mut more = false;
+        let mut turn = Instant::now();
         loop {
-            let now = clock();
+            let mut now = clock();
+            let rest = (turn + TURN).saturating_duration_since(now.instant);
+            if !more && self.shard.sessions() >= CROWD && rest > Duration::ZERO {
+                std::thread::sleep(rest);
+                now = clock();
+            }
             let done = match last_word {
-                Some(deadline) => now.instant >= deadline || self.shard.session_ids().is_empty(),
+                Some(deadline) => now.instant >= deadline || self.shard.sessions() == 0,
                 None => false,
             };
             if done {
@@ -169,6 +180,7 @@ impl Loop {
             };
             // An interrupted poll is a poll that saw nothing.
             let _ = self.poll.poll(&mut events, Some(wait));
+            turn = Instant::now();
             more = self.read(&mut output);
             let now = clock();
             self.woken.swap(false, Ordering::AcqRel);

@@ -279,6 +279,12 @@ impl Shard {
         self.deadlines.first().map(|&(scheduled, _)| scheduled)
     }
 
+    /// How many sessions there are.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.slots.len()
+    }
+
     /// The sessions that are left, for a shutdown that closes them.
     pub fn session_ids(&self) -> Vec<SessionId> {
         self.slots.keys().copied().collect()
