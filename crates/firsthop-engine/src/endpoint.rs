@@ -173,8 +173,10 @@ impl Loop {
             if done {
                 return;
             }
-            let due = self.shard.deadline();
-            let wait = match due.map_or(IDLE, |due| due - now.instant) {
+            let due = [self.shard.deadline(), self.events.deadline()];
+            let due = due.into_iter().flatten().min();
+            let wait = due.map_or(IDLE, |due| due.saturating_duration_since(now.instant));
+            let wait = match wait {
                 _ if more => Duration::ZERO,
                 wait => wait.min(IDLE),
             };
@@ -199,7 +201,8 @@ impl Loop {
                 }
             }
             self.shard.handle_timeout(now, &mut output);
-            self.write(&mut output);
+            self.write(now, &mut output);
+            self.events.handle_timeout(now.instant);
         }
     }
 
@@ -215,7 +218,7 @@ impl Loop {
             for (source, datagram) in self.inbox.datagrams() {
                 self.shard.receive(now, source, datagram, output);
             }
-            self.write(output);
+            self.write(now, output);
             if received == Received::Drained {
                 return false;
             }
@@ -224,7 +227,7 @@ impl Loop {
     }
 
     /// Lets all of `output` go: nothing is held back for company.
-    fn write(&mut self, output: &mut Output) {
+    fn write(&mut self, now: Now, output: &mut Output) {
         let Self {
             socket,
             bundler,
@@ -270,7 +273,7 @@ impl Loop {
             )
         });
         outbox.flush(socket, account);
-        let lost = self.events.send(output.events.drain(..));
+        let lost = self.events.send(now.instant, output.events.drain(..));
         self.counters.drop_many(DropReason::EventsFull, lost);
     }
 }

@@ -2,12 +2,17 @@
 //!
 //! Shards put batches in, one consumer takes all there is. A shard never waits: what does not fit
 //! is lost, audio first, since an account of what happened is worth more than 20 ms of sound.
+//!
+//! To wake the consumer costs ten times what it does with a frame of sound. So for sound it is woken
+//! at most every [`APART`]: a frame of a busy process waits for a few of other calls, and one of a
+//! quiet process for none. What happened is told at once.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::event::Event;
 
@@ -15,6 +20,9 @@ use crate::event::Event;
 const MAX_WITH_AUDIO: usize = 65_536;
 /// Nothing is kept beyond this.
 const MAX_EVENTS: usize = 2 * MAX_WITH_AUDIO;
+
+/// Wake-ups for sound are so far apart.
+const APART: Duration = Duration::from_millis(4);
 
 struct Shared {
     events: Mutex<VecDeque<Event>>,
@@ -31,6 +39,10 @@ impl Shared {
 pub(crate) struct EventSender {
     shared: Arc<Shared>,
     signal: UnixStream,
+    /// When it last woke the consumer.
+    woke: Option<Instant>,
+    /// Whether sound waits that the consumer has not been woken for.
+    owes: bool,
 }
 
 /// The consumer's end.
@@ -60,18 +72,22 @@ pub(crate) fn mailbox() -> io::Result<EventReceiver> {
 
 impl EventSender {
     /// Puts events in; returns how many were lost.
-    pub(crate) fn send(&self, events: impl ExactSizeIterator<Item = Event>) -> u64 {
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        events: impl ExactSizeIterator<Item = Event>,
+    ) -> u64 {
         if events.len() == 0 {
             return 0;
         }
         let mut lost = 0;
+        let mut urgent = false;
         let mut queue = self.shared.lock();
         let was_empty = queue.is_empty();
         for event in events {
-            let room = match event {
-                Event::Audio { .. } | Event::Opus { .. } => MAX_WITH_AUDIO,
-                _ => MAX_EVENTS,
-            };
+            let sound = matches!(event, Event::Audio { .. } | Event::Opus { .. });
+            let room = if sound { MAX_WITH_AUDIO } else { MAX_EVENTS };
+            urgent |= !sound;
             if queue.len() < room {
                 queue.push_back(event);
             } else {
@@ -79,11 +95,34 @@ impl EventSender {
             }
         }
         drop(queue);
-        if was_empty {
-            // Full means that the consumer has been told already.
-            let _ = (&self.signal).write(&[1]);
+        self.owes |= was_empty;
+        if urgent {
+            self.wake(now);
+        } else {
+            self.handle_timeout(now);
         }
         lost
+    }
+
+    /// When [`EventSender::handle_timeout`] is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let due = self.woke.filter(|_| self.owes)?;
+        Some(due + APART)
+    }
+
+    /// Wakes the consumer for sound, if that is due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let due = self.woke.is_none_or(|woke| now >= woke + APART);
+        if self.owes && due {
+            self.wake(now);
+        }
+    }
+
+    fn wake(&mut self, now: Instant) {
+        self.woke = Some(now);
+        self.owes = false;
+        // Full means that the consumer has been told already.
+        let _ = (&self.signal).write(&[1]);
     }
 }
 
@@ -97,6 +136,8 @@ impl EventReceiver {
         Ok(EventSender {
             shared: Arc::clone(&self.shared),
             signal,
+            woke: None,
+            owes: false,
         })
     }
 
@@ -134,30 +175,56 @@ mod tests {
         }
     }
 
+    /// How often the consumer was woken since the last call.
+    fn wakes(receiver: &EventReceiver) -> usize {
+        let mut bytes = [0; 8];
+        (&receiver.signal).read(&mut bytes).unwrap_or(0)
+    }
+
     #[test]
     fn many_events_wake_once_and_come_out_in_order() {
         let receiver = mailbox().unwrap();
-        let sender = receiver.sender().unwrap();
-        assert_eq!(sender.send([connected(), audio()].into_iter()), 0);
-        assert_eq!(sender.send([audio()].into_iter()), 0);
-        let mut bytes = [0; 8];
-        assert_eq!((&receiver.signal).read(&mut bytes).unwrap(), 1);
+        let mut sender = receiver.sender().unwrap();
+        let now = Instant::now();
+        assert_eq!(sender.send(now, [connected(), audio()].into_iter()), 0);
+        assert_eq!(sender.send(now, [audio()].into_iter()), 0);
+        assert_eq!(wakes(&receiver), 1);
         assert_eq!(receiver.take(), [connected(), audio(), audio()]);
-        assert!(
-            (&receiver.signal).read(&mut bytes).is_err(),
-            "nothing more to read"
-        );
+        assert_eq!(wakes(&receiver), 0, "nothing more to read");
+    }
+
+    #[test]
+    fn sound_waits_for_more_of_it_and_for_nothing_else() {
+        let receiver = mailbox().unwrap();
+        let mut sender = receiver.sender().unwrap();
+        let start = Instant::now();
+        sender.send(start, [audio()].into_iter());
+        assert_eq!(wakes(&receiver), 1, "it was quiet");
+        receiver.take();
+        let soon = start + APART / 2;
+        sender.send(soon, [audio()].into_iter());
+        sender.handle_timeout(soon);
+        assert_eq!(wakes(&receiver), 0);
+        assert_eq!(sender.deadline(), Some(start + APART));
+        sender.handle_timeout(start + APART);
+        assert_eq!((wakes(&receiver), receiver.take().len()), (1, 1));
+        assert_eq!(sender.deadline(), None);
+        sender.send(start + APART, [audio()].into_iter());
+        sender.send(start + APART, [connected()].into_iter());
+        assert_eq!((wakes(&receiver), receiver.take().len()), (1, 2));
+        assert_eq!(sender.deadline(), None);
     }
 
     #[test]
     fn a_consumer_that_sleeps_loses_audio_before_anything_else() {
         let receiver = mailbox().unwrap();
-        let sender = receiver.sender().unwrap();
+        let mut sender = receiver.sender().unwrap();
+        let now = Instant::now();
         let flood = (0..MAX_WITH_AUDIO + 10)
             .map(|_| audio())
             .collect::<Vec<_>>();
-        assert_eq!(sender.send(flood.into_iter()), 10);
-        assert_eq!(sender.send([connected()].into_iter()), 0);
+        assert_eq!(sender.send(now, flood.into_iter()), 10);
+        assert_eq!(sender.send(now, [connected()].into_iter()), 0);
         assert_eq!(receiver.take().back(), Some(&connected()));
     }
 }
