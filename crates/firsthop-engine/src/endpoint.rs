@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -31,8 +31,11 @@ const MAX_BATCHES: usize = 32;
 /// From so many sessions on, turns of the loop are at least [`TURN`] apart: what arrives and falls
 /// due meanwhile is read, sent and reported together. Else each packet of a crowd is a wake-up and
 /// three system calls of its own, which cost as much as all that the session does with it.
-const CROWD: usize = 32;
+const CROWD: usize = 4;
 const TURN: Duration = Duration::from_millis(1);
+/// A thread that wakes by itself within this is not woken for a command: the next packet or tick of
+/// some call is about to come.
+const SOON: Duration = Duration::from_millis(4);
 /// Without any deadline the thread still looks at its mailbox this often.
 const IDLE: Duration = Duration::from_secs(1);
 /// At a shutdown sessions say goodbye for so long.
@@ -61,7 +64,28 @@ pub(crate) struct Endpoint {
     commands: SyncSender<Command>,
     waker: Arc<Waker>,
     woken: Arc<AtomicBool>,
+    alarm: Arc<Alarm>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// When a thread wakes by itself at the latest.
+struct Alarm {
+    origin: Instant,
+    /// Microseconds since the origin.
+    at: AtomicU64,
+}
+
+impl Alarm {
+    fn set(&self, at: Instant) {
+        let at = at.saturating_duration_since(self.origin).as_micros();
+        let at = u64::try_from(at).unwrap_or(u64::MAX);
+        self.at.store(at, Ordering::Release);
+    }
+
+    fn is_soon(&self) -> bool {
+        let now = self.origin.elapsed().as_micros();
+        u128::from(self.at.load(Ordering::Acquire)) <= now + SOON.as_micros()
+    }
 }
 
 impl Endpoint {
@@ -81,6 +105,10 @@ impl Endpoint {
             .register(&mut socket, SOCKET, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), COMMANDS)?);
         let woken = Arc::new(AtomicBool::new(false));
+        let alarm = Arc::new(Alarm {
+            origin: Instant::now(),
+            at: AtomicU64::new(u64::MAX),
+        });
         let (commands, mailbox) = sync_channel(MAX_COMMANDS);
         let looper = Loop {
             poll,
@@ -93,6 +121,7 @@ impl Endpoint {
             events,
             mailbox,
             woken: Arc::clone(&woken),
+            alarm: Arc::clone(&alarm),
         };
         let thread = std::thread::Builder::new()
             .name(name)
@@ -101,6 +130,7 @@ impl Endpoint {
             commands,
             waker,
             woken,
+            alarm,
             thread: Some(thread),
         })
     }
@@ -115,8 +145,9 @@ impl Endpoint {
             .map_err(|error| match error {
                 TrySendError::Full(_) | TrySendError::Disconnected(_) => MailboxFull,
             })?;
-        // One wake-up for all commands that it will find; it costs a system call.
-        if !self.woken.swap(true, Ordering::AcqRel) {
+        // One wake-up for all commands that it will find; it costs a system call, and the thread's
+        // turn.
+        if !self.alarm.is_soon() && !self.woken.swap(true, Ordering::AcqRel) {
             // One that fails only delays the commands to the next packet or time-out.
             let _ = self.waker.wake();
         }
@@ -149,6 +180,7 @@ struct Loop {
     mailbox: Receiver<Command>,
     /// Set by who sent a command, until the mailbox is looked into.
     woken: Arc<AtomicBool>,
+    alarm: Arc<Alarm>,
 }
 
 impl Loop {
@@ -180,6 +212,7 @@ impl Loop {
                 _ if more => Duration::ZERO,
                 wait => wait.min(IDLE),
             };
+            self.alarm.set(now.instant + wait);
             // An interrupted poll is a poll that saw nothing.
             let _ = self.poll.poll(&mut events, Some(wait));
             turn = Instant::now();

@@ -13,6 +13,9 @@ use crate::utterances::{Progress, QueueFull, Utterances};
 /// What comes late by no more leaves at once, its time on the RTP clock unchanged: the receiver's
 /// jitter buffer is there for that. Beyond, the clock jumps.
 const MAX_LAG: Duration = TICK.saturating_mul(MAX_CATCH_UP);
+/// A packet that is there so long before its time leaves at once: what is sent back as it comes would
+/// else wake the thread twice, once to come and once to go. Its time on the RTP clock is the same.
+const EARLY: Duration = Duration::from_millis(5);
 /// Bytes that may wait, per session: five minutes at 220 kbit/s.
 const MAX_BYTES_QUEUED: usize = 8 << 20;
 /// A packet is small, and so is what it holds: silence, or nearly. With a constant bit rate all are.
@@ -102,7 +105,11 @@ impl Pacer {
 
     /// The packet that is due at `now`, if one is. Call until `None`.
     pub fn tick(&mut self, now: Instant) -> Option<Packet> {
-        let due = self.deadline().filter(|&due| due <= now)?;
+        let early = match self.utterances.peek() {
+            Some(_) => EARLY,
+            None => Duration::ZERO,
+        };
+        let due = self.deadline().filter(|&due| due <= now + early)?;
         if now - due > MAX_LAG {
             self.clock += rtp_ticks(now - due);
             self.resumed = true;

@@ -30,8 +30,6 @@ Echo = Literal["pcm", "packets"]
 RATE: Final = 48_000
 BITRATE: Final = 32_000
 COMPLEXITY: Final = 5
-#: What firsthop's encoder expects by default, in percent: above 0, encoders add FEC.
-EXPECTED_LOSS: Final = 5
 _PATIENCE_S: Final = 20.0
 _SESSIONS: Final = 4096
 
@@ -171,7 +169,6 @@ class Pion(Server):
             *("--listen", self.media, "--http", self._http),
             *("--mode", "pcm" if self.echo == "pcm" else "pass"),
             *("--bitrate", str(BITRATE), "--complexity", str(COMPLEXITY)),
-            *("--expected-loss", str(EXPECTED_LOSS)),
         ]
 
 
