@@ -75,13 +75,16 @@ class Microphone(MediaStreamTrack):
 class Peer:
     """One caller. Use it as an asynchronous context manager; leaving hangs up."""
 
-    def __init__(self) -> None:
+    def __init__(self, channel_id: int | None = None) -> None:
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.microphone = Microphone()
         self.events: list[Event] = []
         self.location = ""
         self.answer = ""
-        self.channel: RTCDataChannel = self.connection.createDataChannel("oai-events")
+        self._channel_id = channel_id
+        self.channel: RTCDataChannel = self.connection.createDataChannel(
+            "oai-events", negotiated=channel_id is not None, id=channel_id
+        )
         self._heard: list[Samples] = []
         self._listener: asyncio.Task[None] | None = None
         self.connection.addTrack(self.microphone)
@@ -106,9 +109,13 @@ class Peer:
     async def call(self, url: str) -> None:
         """Place a call, and wait until the session is there."""
         headers = {"Content-Type": "application/sdp"}
+        query = {} if self._channel_id is None else {"data_channel_id": self._channel_id}
         async with http.client(timeout=DEADLINE_S) as client:
             response = await client.post(
-                f"{url}/v1/realtime/calls", content=await self.offer(), headers=headers
+                f"{url}/v1/realtime/calls",
+                content=await self.offer(),
+                headers=headers,
+                params=query,
             )
         assert response.status_code == 201, response.text
         self.location = url + response.headers["Location"]

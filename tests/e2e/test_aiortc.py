@@ -53,6 +53,14 @@ async def test_a_session_update_merges_into_the_session(edge: Edge, peer: Peer) 
     assert after == before | {"threshold": 0.7}
 
 
+async def test_a_channel_that_was_agreed_on_beforehand_needs_no_opening(edge: Edge) -> None:
+    process = await edge.dev("agents:silent")
+    async with Peer(channel_id=6) as peer:
+        await peer.call(process.url)
+        peer.send({"type": "conversation.item.retrieve", "item_id": "none"})
+        assert (await peer.event("error"))["error"]["type"] == "invalid_request_error"
+
+
 BAD_MESSAGES = {
     "no JSON": ("hello", "invalid_json"),
     "half an object": ('{"type": "session.upd', "invalid_json"),

@@ -143,7 +143,7 @@ MISSING = {
     "empty": ("", "empty"),
     "blank": ("\r\n \r\n", ""),
     "no audio": (OFFER[: OFFER.index("m=audio")] + OFFER[OFFER.index("m=application") :], "audio"),
-    "no Opus": (OFFER.replace("opus/48000/2", "PCMU/8000"), "opus"),
+    "no codec of ours": (OFFER.replace("opus/48000/2", "G722/8000"), "PCMU"),
     "no fingerprint": (without("a=fingerprint:sha-256 " + ":".join(["AB"] * 32)), "fingerprint"),
     "no credentials": (without("a=ice-ufrag:abcd"), "ice-ufrag"),
     "40 KB": (OFFER + "a=x:y\r\n" * 6000, "bytes"),

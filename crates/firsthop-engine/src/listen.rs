@@ -152,13 +152,6 @@ impl Listener {
         self.last = None;
     }
 
-    /// Starts over with a stream in another codec.
-    pub fn set_codec(&mut self, codec: Codec) {
-        self.restart();
-        self.codec = codec;
-        self.decoder = Decoder::new(codec, self.rate);
-    }
-
     /// Does what is due: gives up on missing packets, makes up silence.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
@@ -631,16 +624,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn another_codec_is_another_stream() {
-        let mut listener = Listener::new(Codec::Opus, RATE, FRAME);
-        let now = Instant::now();
-        listener.push(now, 7, 960, silence());
-        listener.set_codec(Codec::Pcmu);
-        listener.push(now, 1, 160, vec![0; 160].into());
-        assert_eq!(drain(&mut listener).len(), 640);
     }
 
     #[test]

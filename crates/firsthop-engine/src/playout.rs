@@ -119,21 +119,6 @@ impl Playout {
         }
     }
 
-    /// Encodes with another codec from the next packet on, for the same PCM.
-    ///
-    /// # Errors
-    /// When libopus refuses a value or is out of memory.
-    pub(crate) fn set_codec(
-        &mut self,
-        codec: Codec,
-        rate: u32,
-        encoding: Encoding,
-    ) -> Result<(), opus::Error> {
-        self.encoder = Encoder::new(codec, rate, encoding)?;
-        self.codec = codec;
-        Ok(())
-    }
-
     /// Encodes for another path from the next packet on.
     ///
     /// # Errors
@@ -356,21 +341,6 @@ mod tests {
                 assert_eq!(silence, law.encode(0));
             }
         }
-    }
-
-    #[test]
-    fn another_codec_begins_with_the_next_packet() {
-        let mut playout = playout();
-        let start = Instant::now();
-        playout.push(start, 1, &speech(100), true).unwrap();
-        assert!(playout.tick(start).unwrap().unwrap().payload.len() < 160);
-        let encoding = Encoding {
-            bitrate: 24_000,
-            complexity: 0,
-        };
-        playout.set_codec(Codec::Pcma, RATE, encoding).unwrap();
-        let packet = playout.tick(start + TICK).unwrap().unwrap();
-        assert_eq!((packet.payload.len(), packet.rtp_time), (160, 160));
     }
 
     #[test]

@@ -174,11 +174,6 @@ impl Session {
             .advertised_tcp
             .iter()
             .map(|&tcp| (Protocol::Tcp, tcp));
-        let opus = |error: opus::Error| AcceptError::Internal(format!("libopus: {error}"));
-        let mut hearing = Hearing::new(config.sound).map_err(opus)?;
-        hearing.set_codec(codec);
-        let mut speaking = Speaking::new(config.sound);
-        speaking.set_codec(codec).map_err(opus)?;
         let session = Self {
             id: config.id,
             rtc,
@@ -193,9 +188,9 @@ impl Session {
             voices: Voices::default(),
             channel: None,
             codec,
-            hearing,
+            hearing: Hearing::new(codec, config.sound),
             mirror: None,
-            speaking,
+            speaking: Speaking::new(codec, config.sound),
             authentic: Authentic::No,
             newest: 0,
             counts: SessionCounts::default(),

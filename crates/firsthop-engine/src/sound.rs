@@ -44,30 +44,19 @@ pub(crate) enum Hearing {
 }
 
 impl Hearing {
-    /// # Errors
-    /// When libopus refuses a value or is out of memory.
-    pub(crate) fn new(sound: Sound) -> Result<Self, opus::Error> {
-        Ok(match sound {
-            Sound::Pcm(format) => Self::Pcm(Box::new(Listener::new(
-                Codec::default(),
-                format.rate,
-                format.frame,
-            ))),
+    /// Of packets in the codec that was agreed on.
+    pub(crate) fn new(codec: Codec, sound: Sound) -> Self {
+        match sound {
+            Sound::Pcm(format) => {
+                Self::Pcm(Box::new(Listener::new(codec, format.rate, format.frame)))
+            }
             Sound::Opus { batch } => Self::Opus(Box::new(Collector::new(batch))),
-        })
+        }
     }
 
     /// Whether packets are handed over as they are.
     pub(crate) fn is_opus(&self) -> bool {
         matches!(self, Self::Opus(_))
-    }
-
-    /// Expects packets in the codec that was agreed on, instead of Opus. Call it before the first
-    /// packet; later, another stream begins.
-    pub(crate) fn set_codec(&mut self, codec: Codec) {
-        if let Self::Pcm(listener) = self {
-            listener.set_codec(codec);
-        }
     }
 
     /// Takes one RTP packet: extended sequence number, extended RTP time, payload. False: it is
@@ -149,11 +138,12 @@ enum Form {
 }
 
 impl Speaking {
-    pub(crate) fn new(sound: Sound) -> Self {
+    /// In the codec that was agreed on.
+    pub(crate) fn new(codec: Codec, sound: Sound) -> Self {
         let form = match sound {
             Sound::Pcm(format) => Form::Pcm {
                 format,
-                codec: Codec::default(),
+                codec,
                 adaptation: Adaptation::new(format.encoding.bitrate),
                 playout: None,
             },
@@ -162,27 +152,6 @@ impl Speaking {
         Self {
             form,
             refused: VecDeque::new(),
-        }
-    }
-
-    /// Speaks in the codec that was agreed on, instead of Opus, from the next packet on.
-    ///
-    /// # Errors
-    /// When libopus refuses a value or is out of memory.
-    pub(crate) fn set_codec(&mut self, agreed: Codec) -> Result<(), opus::Error> {
-        let Form::Pcm {
-            format,
-            codec,
-            playout,
-            ..
-        } = &mut self.form
-        else {
-            return Ok(());
-        };
-        *codec = agreed;
-        match playout {
-            Some(playout) => playout.set_codec(agreed, format.rate, format.encoding),
-            None => Ok(()),
         }
     }
 

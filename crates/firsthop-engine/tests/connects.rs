@@ -148,3 +148,20 @@ fn a_token_that_names_the_shard_is_needed() {
     assert!(output.packets.is_empty());
     assert_eq!(world.dropped(DropReason::NotFromRelay), 1);
 }
+
+#[test]
+fn a_channel_that_both_sides_know_of_opens_without_a_word() {
+    let mut world = World::direct();
+    world.channel = Some(4);
+    let client = world.connected_call();
+    let session = world.clients[client].session;
+    world.command(Command::Send(session, "first".to_owned()));
+    world.send_text(client, "second");
+    world.run(Duration::from_millis(100));
+    assert_eq!(world.clients[client].messages, ["first"]);
+    let heard = world
+        .said(client)
+        .into_iter()
+        .any(|event| matches!(event, Event::Message { text, .. } if text == "second"));
+    assert!(heard);
+}

@@ -18,6 +18,15 @@ SDP: Final = "application/sdp"
 _MAX_LEVELS: Final = 64
 _MAX_MODEL: Final = 256
 
+#: A request's query: the data channel that client and server have without telling each other.
+ChannelId = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        le=65_534,
+        description="The id of a data channel made with `negotiated: true`: an offer tells of none",
+    ),
+]
 #: A request's query: what to call the session's model.
 Model = Annotated[
     str | None,

@@ -94,7 +94,11 @@ def _add_endpoint(router: APIRouter, desk: Desk, sessions: IceSessions) -> None:
         responses={201: _CREATED, **refusals(400, 401, 403, 413, 415, 503)},
         openapi_extra=_OFFER_BODY,
     )
-    async def place(request: Request, model: offers.Model = None) -> Response:
+    async def place(
+        request: Request,
+        model: offers.Model = None,
+        data_channel_id: offers.ChannelId = None,
+    ) -> Response:
         """Answer an SDP offer, and tell the URL of the session."""
         if offers.content_type(request) != offers.SDP:
             raise _unsupported(request, offers.SDP)
@@ -102,7 +106,9 @@ def _add_endpoint(router: APIRouter, desk: Desk, sessions: IceSessions) -> None:
         _check_streams(offer)
         channel = DataChannel if _CHANNEL.search(offer) else Unheard
         terms = desk.placing.terms(caller_of(request), {}, model)
-        call_id, answer = desk.calls.open(offer, replace(terms, channel=channel))
+        call_id, answer = desk.calls.open(
+            offer, replace(terms, channel=channel, channel_id=data_channel_id)
+        )
         headers = {
             "Location": f"{_PATH}/{call_id}",
             "ETag": sessions.note(call_id, offer),

@@ -26,7 +26,7 @@ use firsthop_wire::hop::{self, Flags, HOP_LIMIT, Header, HopSecrets};
 use firsthop_wire::stun::{Binding, Class};
 use firsthop_wire::token::{self, Claims, Owner, TokenKeys};
 use str0m::change::{SdpAnswer, SdpApi};
-use str0m::channel::ChannelId;
+use str0m::channel::{ChannelConfig, ChannelId};
 use str0m::config::{DtlsCert, DtlsVersion};
 use str0m::crypto::from_feature_flags;
 use str0m::format::{Codec, FormatParams};
@@ -203,6 +203,8 @@ pub(crate) struct World {
     pub(crate) link: Link,
     /// The form that the sound of new sessions has.
     pub(crate) sound: Sound,
+    /// The data channel that new clients and sessions have without telling each other.
+    pub(crate) channel: Option<u16>,
     pub(crate) dice: Dice,
     pub(crate) clients: Vec<Client>,
     pub(crate) events: Vec<(Instant, Event)>,
@@ -251,6 +253,7 @@ impl World {
             passed_down: [0; 2],
             link: CLEAN,
             sound: PCM,
+            channel: None,
             dice: Dice::new(1),
             clients: Vec::new(),
             events: Vec::new(),
@@ -309,7 +312,11 @@ impl World {
         let mut change = rtc.sdp_api();
         let mid = change.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
         if channel {
-            change.add_channel("oai-events".to_owned());
+            change.add_channel_with_config(ChannelConfig {
+                label: "oai-events".to_owned(),
+                negotiated: self.channel,
+                ..ChannelConfig::default()
+            });
         }
         let (offer, pending) = change.apply().unwrap();
         let (session, answer) = self.accept(&offer.to_sdp_string());
@@ -346,7 +353,7 @@ impl World {
             advertised: &[public_address()],
             advertised_tcp: &public_tcp_addresses(),
             certificate: CERTIFICATE.clone(),
-            channel: None,
+            channel: self.channel,
             sound: self.sound,
         };
         let (session, answer) = Session::accept(self.now, offer, config).unwrap();

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Request, Response
 
 from firsthop.errors import SignalingError
@@ -15,10 +17,15 @@ from firsthop.signaling.realtime.bodies import ANSWER, PLACE_BODY
 def add(router: APIRouter, desk: Desk) -> None:
     """Add the routes under /v1/realtime that are about calls."""
 
-    async def create_call(request: Request, model: offers.Model = None) -> Response:
+    async def create_call(
+        request: Request,
+        model: offers.Model = None,
+        data_channel_id: offers.ChannelId = None,
+    ) -> Response:
         """Answer an SDP offer: raw, as part `sdp` of a form, or as `sdp` of a JSON object."""
         placed = await offers.read(request)
         terms = desk.placing.terms(caller_of(request), placed.session, model)
+        terms = replace(terms, channel_id=data_channel_id)
         call_id, answer = desk.calls.open(placed.offer, terms)
         location = f"/v1/realtime/calls/{call_id}"
         return Response(answer, 201, media_type=offers.SDP, headers={"Location": location})
