@@ -79,12 +79,12 @@ impl Alarm {
     fn set(&self, at: Instant) {
         let at = at.saturating_duration_since(self.origin).as_micros();
         let at = u64::try_from(at).unwrap_or(u64::MAX);
-        self.at.store(at, Ordering::Release);
+        self.at.store(at, Ordering::SeqCst);
     }
 
     fn is_soon(&self) -> bool {
         let now = self.origin.elapsed().as_micros();
-        u128::from(self.at.load(Ordering::Acquire)) <= now + SOON.as_micros()
+        u128::from(self.at.load(Ordering::SeqCst)) <= now + SOON.as_micros()
     }
 }
 
@@ -145,9 +145,9 @@ impl Endpoint {
             .map_err(|error| match error {
                 TrySendError::Full(_) | TrySendError::Disconnected(_) => MailboxFull,
             })?;
-        // One wake-up for all commands that it will find; it costs a system call, and the thread's
-        // turn.
-        if !self.alarm.is_soon() && !self.woken.swap(true, Ordering::AcqRel) {
+        // One wake-up for all commands that it will find, or none; it costs a system call, and the
+        // thread's turn. First the flag, then the alarm: the thread does it the other way round.
+        if !self.woken.swap(true, Ordering::SeqCst) && !self.alarm.is_soon() {
             // One that fails only delays the commands to the next packet or time-out.
             let _ = self.waker.wake();
         }
@@ -178,7 +178,7 @@ struct Loop {
     counters: Arc<Counters>,
     events: EventSender,
     mailbox: Receiver<Command>,
-    /// Set by who sent a command, until the mailbox is looked into.
+    /// Set by who sent a command, woken or not, until the mailbox is looked into.
     woken: Arc<AtomicBool>,
     alarm: Arc<Alarm>,
 }
@@ -208,17 +208,17 @@ impl Loop {
             let due = [self.shard.deadline(), self.events.deadline()];
             let due = due.into_iter().flatten().min();
             let wait = due.map_or(IDLE, |due| due.saturating_duration_since(now.instant));
-            let wait = match wait {
-                _ if more => Duration::ZERO,
-                wait => wait.min(IDLE),
-            };
+            let wait = wait.min(IDLE);
             self.alarm.set(now.instant + wait);
+            // Who sent a command and saw the alarm before it was set has left it at the flag.
+            let called = more || self.woken.load(Ordering::SeqCst);
+            let wait = if called { Duration::ZERO } else { wait };
             // An interrupted poll is a poll that saw nothing.
             let _ = self.poll.poll(&mut events, Some(wait));
             turn = Instant::now();
             more = self.read(&mut output);
             let now = clock();
-            self.woken.swap(false, Ordering::AcqRel);
+            self.woken.store(false, Ordering::SeqCst);
             while open {
                 match self.mailbox.try_recv() {
                     Ok(command) => self.shard.handle_command(now, command, &mut output),
