@@ -7,10 +7,12 @@
 
 use std::time::{Duration, Instant};
 
+use firsthop_engine::codec::Codec;
 use firsthop_engine::listen::Listener;
 use libfuzzer_sys::fuzz_target;
 
 const RATES: [u32; 5] = [8_000, 12_000, 16_000, 24_000, 48_000];
+const CODECS: [Codec; 3] = [Codec::Opus, Codec::Pcmu, Codec::Pcma];
 const FRAME: Duration = Duration::from_millis(20);
 /// What one packet may bring about at most: waiting packets at 120 ms each, silence of 1.5 s
 /// before each, and 25 concealed.
@@ -21,7 +23,8 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let rate = RATES[usize::from(first) % RATES.len()];
-    let mut listener = Listener::new(rate, FRAME).expect("Opus knows these rates");
+    let codec = CODECS[usize::from(first) / RATES.len() % CODECS.len()];
+    let mut listener = Listener::new(codec, rate, FRAME);
     let most = u64::from(rate) * MOST.as_secs();
     let mut now = Instant::now();
     // In the middle of what 48 bits hold, as the extended numbers of a call are.

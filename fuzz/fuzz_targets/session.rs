@@ -68,6 +68,7 @@ struct Call {
     start: Instant,
     shard: Shard,
     rtc: Rtc,
+    offer: String,
     mid: Mid,
     sequence: SeqNo,
     to_server: VecDeque<Vec<u8>>,
@@ -104,8 +105,8 @@ impl Call {
             channel: None,
             sound,
         };
-        let (session, answer) =
-            Session::accept(now, &offer.to_sdp_string(), config).expect("a real offer");
+        let offer = offer.to_sdp_string();
+        let (session, answer) = Session::accept(now, &offer, config).expect("a real offer");
         let answer = SdpAnswer::from_sdp_string(&answer).expect("a real answer");
         rtc.sdp_api()
             .accept_answer(pending, answer)
@@ -121,6 +122,7 @@ impl Call {
             start: now,
             shard: Shard::new(RelayLink::new(&secrets, 0, server()), true, counters),
             rtc,
+            offer,
             mid,
             sequence: 1.into(),
             to_server: VecDeque::new(),
@@ -137,6 +139,24 @@ impl Call {
             instant: self.now,
             unix_seconds: 1_800_000_000 + (self.now - self.start).as_secs(),
         }
+    }
+
+    /// The offer of before, with bytes in place of some of it.
+    fn renegotiate(&mut self, bytes: &[u8]) {
+        let mut offer = self.offer.clone().into_bytes();
+        if let [high, low, with @ ..] = bytes {
+            let at = usize::from(u16::from_be_bytes([*high, *low])) % offer.len();
+            let end = offer.len().min(at + with.len());
+            offer.splice(at..end, with.iter().copied());
+        }
+        self.command(Command::Renegotiate {
+            session: SESSION,
+            offer: String::from_utf8_lossy(&offer).into_owned(),
+            credentials: IceCreds {
+                ufrag: "8mN4sT6wY1zA3cE5gI9oUK7bB2vXq0dJ".to_owned(),
+                pass: "zyxwvutsrqponmlkjihgfedcba".to_owned(),
+            },
+        });
     }
 
     fn command(&mut self, command: Command) {
@@ -292,7 +312,12 @@ impl Call {
                     pcm: vec![1000; 320 * bytes.len()],
                     complete: how & 0x80 != 0,
                 }),
+                1 if how & 0x40 != 0 => self.command(Command::Mirror {
+                    session: SESSION,
+                    utterance: u64::from(how >> 2 & 3),
+                }),
                 1 => self.command(Command::Flush(SESSION)),
+                2 if how & 0x40 != 0 => self.renegotiate(bytes),
                 2 => self.command(Command::Send(
                     SESSION,
                     String::from_utf8_lossy(bytes).into_owned(),
