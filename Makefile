@@ -29,7 +29,7 @@ test: $(VENV)/.stamp/test-tools $(PIPECAT)/.stamp/packages $(NPM_STAMPS) ## Run 
 # Calls take their time, whatever the machine: most of it is left to tests that only compute. Those
 # are nice, so that nobody who speaks or listens waits for them, and may take long.
 BY_STEP := $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
-POLITELY := env -u MAKEFLAGS nice -n 19
+POLITELY := env -u MAKEFLAGS -u MFLAGS nice -n 19
 
 .PHONY: test-code test-calls
 test-code:
