@@ -178,6 +178,13 @@ async def test_what_an_application_tells_its_bot_may_hold_a_session(
     assert edge.calls.terms[-1].session == expected
 
 
+@pytest.mark.parametrize("other", ["x", {}, {"topic": "pizza"}])
+async def test_of_two_spellings_the_one_with_a_session_counts(edge: Edge, other: Any) -> None:
+    given = asked(request_data=other, requestData={"session": SESSION})
+    assert (await edge.post_json(URL, given)).status_code == 200
+    assert edge.calls.terms[-1].session == SESSION
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "param"),
     [

@@ -217,10 +217,15 @@ def _read(body: Mapping[str, Any]) -> _Asked:
     call_id, restart = body.get("pc_id"), offers.as_bool(body.get("restart_pc"), "restart_pc")
     if not isinstance(call_id, str | None):
         raise SignalingError("expected a string or null", code="invalid_value", param="pc_id")
-    name = "request_data" if "request_data" in body else "requestData"
-    told = body.get(name)
-    session = told.get("session") if isinstance(told, dict) else None
-    session = offers.as_object(session, f"{name}.session")
+    name, told = next(
+        (
+            (name, told)
+            for name in ("request_data", "requestData")
+            if isinstance(told := body.get(name), dict) and "session" in told
+        ),
+        ("request_data", {}),
+    )
+    session = offers.as_object(told.get("session"), f"{name}.session")
     return _Asked(offers.offer_in(body), call_id or None, restart, session)
 
 
