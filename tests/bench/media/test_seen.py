@@ -53,3 +53,9 @@ def test_a_percentile_is_the_upper_end_of_its_bin() -> None:
         499.25,
     ]
     assert gap_ms([], 0.99) == math.inf
+
+
+def test_a_server_may_leave_out_silence_where_that_is_its_way() -> None:
+    pauses_left_out = replace(GOOD, received=GOOD.sent * 9 // 10)
+    assert any("came back" in fault for fault in pauses_left_out.faults())
+    assert not list(replace(pauses_left_out, least_rate=0.85).faults())

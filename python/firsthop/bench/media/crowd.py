@@ -11,7 +11,7 @@ from firsthop._native import Callers
 from firsthop.bench import isolation
 from firsthop.bench.isolation import Isolation
 from firsthop.bench.media import kernel
-from firsthop.bench.media.seen import Seen
+from firsthop.bench.media.seen import LEAST_RATE, Seen
 from firsthop.bench.media.servers import Server
 from firsthop.load.sound import Sound
 
@@ -105,6 +105,7 @@ class Crowd:
             ],
             dropped=lost[0] - lost_before[0],
             load_dropped=lost[1] - lost_before[1],
+            least_rate=self._server.least_rate if self._server.echo == "pcm" else LEAST_RATE,
             resident_bytes=self._server.resident_bytes(),
         )
 

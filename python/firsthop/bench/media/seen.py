@@ -43,6 +43,8 @@ class Seen:
     """Datagrams for which the server's socket had no room."""
     load_dropped: int = 0
     """Datagrams for which a caller's socket had no room."""
+    least_rate: float = LEAST_RATE
+    """What must come back, of the packets that were due: a server may send nothing in silence."""
     resident_bytes: int = 0
     """The server's memory, after the calls have talked."""
 
@@ -80,7 +82,7 @@ class Seen:
             yield f"the load sent {self.late / self._due:.1%} of its packets late"
         if self.load_dropped:
             yield "the load's sockets were full"
-        if self.rate < LEAST_RATE:
+        if self.rate < self.least_rate:
             yield f"{self.rate:.1%} of all packets came back"
         if self.lost:
             yield f"{self.lost / max(1, self.received + self.lost):.2%} of packets lost"

@@ -21,6 +21,7 @@ from firsthop.bench.contender import free_endpoint
 from firsthop.bench.environment import environment
 from firsthop.bench.errors import BenchError, SkippedError
 from firsthop.bench.media import kernel
+from firsthop.bench.media.seen import LEAST_RATE
 from firsthop.bench.programs import Program
 
 Echo = Literal["pcm", "packets"]
@@ -45,6 +46,8 @@ class Server(ABC):
     """
 
     name: ClassVar[str]
+    #: Of a PCM echo, in packets of those that were due.
+    least_rate: ClassVar[float] = LEAST_RATE
     #: What a reader of its figures has to know.
     note: ClassVar[str] = ""
 
@@ -132,6 +135,8 @@ class Firsthop(Server):
     """`firsthop transceiver` as it is installed, without a relay, one shard."""
 
     name = "firsthop"
+    #: The pauses of what is said, a tenth of it, are not sent (DTX).
+    least_rate = 0.85
 
     def command(self) -> Sequence[str | Path]:
         """Run what is installed here."""
