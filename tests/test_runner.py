@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from firsthop import runner
+from firsthop.addresses import own_address
 from firsthop.call import Call
 from firsthop.config import RelaySettings, Settings, SignalingSettings, TransceiverSettings
 from firsthop.errors import FirsthopError
-from firsthop.transceiver.engine import own_address
 
 LOCAL = {
     "FIRSTHOP_RELAY__LISTEN": '["127.0.0.1:0"]',

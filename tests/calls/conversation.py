@@ -11,7 +11,7 @@ from openai.types.realtime import RealtimeServerEvent
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 
-from calls.fake_engine import FakeEngine
+from calls.fake_engine import FakeEngine, no_offers
 from firsthop._native import Event
 from firsthop.backends.base import Backend, Traits
 from firsthop.backends.function import FunctionBackend
@@ -183,7 +183,7 @@ class Conversation:
         self._checked = 0
         if socket is None:
             kind = OpusLine if traits.get("opus") else EngineLine
-            self.call.connect(kind(self.engine.loop, 1))
+            self.call.connect(kind(self.engine.native, 1, no_offers))
         else:
             self.call.connect(SocketLine(self.call.sample_rate, self.call.handle))
 

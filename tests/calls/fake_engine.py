@@ -10,9 +10,13 @@ from typing import Any, cast
 
 from firsthop._native import Engine, Event, OpusPacket
 from firsthop.errors import OverloadedError
-from firsthop.transceiver.engine import EngineLoop
 
 Note = tuple[object, ...]
+
+
+async def no_offers(session: int, offer: str) -> str:
+    """Stands in for what answers offers in mid-call, where there are none."""
+    raise AssertionError((session, offer))
 
 
 class FakeEngine:
@@ -41,16 +45,6 @@ class FakeEngine:
     def native(self) -> Engine:
         """The engine, for whoever wants the native one."""
         return cast(Engine, self)
-
-    @property
-    def engine(self) -> Engine:
-        """Itself, for whoever has it from a loop."""
-        return self.native
-
-    @property
-    def loop(self) -> EngineLoop:
-        """The loop that runs it, for lines."""
-        return cast(EngineLoop, self)
 
     def report(self, *events: Event) -> None:
         """Have events wait."""

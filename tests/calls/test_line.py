@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from calls.fake_engine import FakeEngine
+from calls.fake_engine import FakeEngine, no_offers
 from firsthop._native import Event
 from firsthop.calls.line import SocketLine
 from firsthop.transceiver.line import EngineLine
@@ -174,7 +174,7 @@ def test_hanging_up_is_the_last_that_is_told_once(played: Played) -> None:
 
 def test_an_engines_session_is_commanded_by_its_number() -> None:
     engine = FakeEngine()
-    line = EngineLine(engine.loop, 7)
+    line = EngineLine(engine.native, 7, no_offers)
     line.play(0, b"ab", complete=True)
     line.flush()
     line.send("{}")

@@ -9,7 +9,7 @@ import pytest
 
 import firsthop
 from calls.conversation import FRAME, RATE, Conversation, EventEnd, Listener, idle, until
-from calls.fake_engine import FakeEngine
+from calls.fake_engine import FakeEngine, no_offers
 from firsthop._native import Event, OpusPacket
 from firsthop.backends.function import FunctionBackend
 from firsthop.backends.mirror import MirrorBackend
@@ -211,7 +211,7 @@ class Answers:
         self, offer: str, handler: object, sample_rate: int | None, channel: int | None = None
     ) -> tuple[OpusLine, str]:
         self.rates.append(sample_rate)
-        return OpusLine(FakeEngine().loop, 1), "answer"
+        return OpusLine(FakeEngine().native, 1, no_offers), "answer"
 
 
 async def test_calls_of_opus_come_by_webrtc_only() -> None:

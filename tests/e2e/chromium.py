@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,19 +14,9 @@ from playwright.async_api import Page, async_playwright
 
 from e2e.sound import RATE, Samples, write_wav
 from e2e.waiting import until
+from firsthop.bench import chromium as installed
 
-_FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-)
+_FLAGS = (*installed.FLAGS, *installed.MICROPHONE)
 
 #: Keeps what the agent's track brings, from the page's first call on, with the time of each piece.
 _RECORDER = """
@@ -187,8 +176,8 @@ async def demo_page(folder: Path, microphone: Samples) -> AsyncIterator[DemoPage
 @asynccontextmanager
 async def empty_page(folder: Path, microphone: Samples) -> AsyncIterator[Page]:
     """Run such a browser with nothing loaded; in the end no page may have had an error."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    assert program is not None, "Chromium is missing: `apt-get install chromium`"
+    program = installed.program()
+    assert program is not None, installed.MISSING
     wav = folder / "microphone.wav"
     write_wav(wav, microphone)
     async with async_playwright() as playwright:

@@ -26,9 +26,9 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+from firsthop.addresses import own_address
 from firsthop.config import Settings
 from firsthop.derived import derived
-from firsthop.transceiver.engine import own_address
 from firsthop.values import KEY_BYTES
 
 _PREFIX: Final = "rtc_"

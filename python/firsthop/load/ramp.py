@@ -17,6 +17,7 @@ from typing import Final
 import httpx
 
 from firsthop._native import CallerReport, Callers
+from firsthop.addresses import own_address
 from firsthop.errors import OfferError
 from firsthop.load import sound as sounds
 from firsthop.load.doors import Door, Placed, Refused
@@ -419,23 +420,17 @@ def _check(callers: int, rate: float, threads: int) -> None:
         raise UsageError("--threads", "expected 1 to 256")
 
 
-#: Documentation's own (RFC 5737): nobody has it, but where there is a network, there is a route.
-_ELSEWHERE: Final = ("192.0.2.1", 9)
-
-
 def _local_address(url: httpx.URL) -> str:
     """Return the address from which a host is reached, IPv4 if it has one."""
     towards = _address_towards(url)
-    if not ipaddress.ip_address(towards).is_loopback:
-        return towards
     # A server on this machine mostly names the address that others reach it by, and nothing goes
     # there from loopback; from that address both can be reached.
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(_ELSEWHERE)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return towards
+    own = own_address()
+    return own if _is_loopback(towards) and not _is_loopback(own) else towards
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
 
 
 def _address_towards(url: httpx.URL) -> str:

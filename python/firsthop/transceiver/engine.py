@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections import deque
 from collections.abc import Callable
 
 import structlog
 
 from firsthop._native import Engine, Event
+from firsthop.addresses import own_address
 from firsthop.config import Settings, TransceiverSettings
 from firsthop.errors import OfferError, OverloadedError, SessionClosed
 from firsthop.transceiver.line import EngineLine, OpusLine
@@ -84,7 +84,7 @@ class EngineLoop:
         """Accept an SDP offer; return the session as the line of a call, and the SDP answer."""
         session, answer = self.accept(offer, handler, sample_rate, channel)
         kind = OpusLine if sample_rate is None else EngineLine
-        return kind(self, session), answer
+        return kind(self.engine, session, self.renegotiate), answer
 
     def accept(
         self, offer: str, handler: Handler, sample_rate: int | None, channel: int | None = None
@@ -187,14 +187,3 @@ def _settle(answer: asyncio.Future[str], event: Event.Renegotiated) -> None:
 def advertised(transceiver: TransceiverSettings) -> tuple[str, ...]:
     """The relay's public addresses, as answers name them."""
     return transceiver.advertise or (f"{own_address()}:{_RELAY_PORT}",)
-
-
-def own_address() -> str:
-    """The address of this machine that others see, or loopback when it has no network."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Sends nothing: connecting a UDP socket only asks the routing table.
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
+from firsthop._native import Engine
 from firsthop.call import Sound
 from firsthop.calls.line import pcm_of
 from firsthop.errors import BackendError
 
-if TYPE_CHECKING:
-    from firsthop.transceiver.engine import EngineLoop
-
 
 class EngineLine:
-    """A WebRTC session whose sound is PCM."""
+    """A WebRTC session whose sound is PCM.
+
+    Args:
+        engine: Whose session it is.
+        session: Its number.
+        renegotiate: Answers offers in mid-call.
+    """
 
     paced = True
 
-    def __init__(self, loop: EngineLoop, session: int) -> None:
-        self._loop = loop
-        self._engine = loop.engine
+    def __init__(
+        self,
+        engine: Engine,
+        session: int,
+        renegotiate: Callable[[int, str], Awaitable[str]],
+    ) -> None:
+        self._engine = engine
         self._session = session
+        self._renegotiate = renegotiate
 
     async def renegotiate(self, offer: str) -> str:
         """Answer an offer in mid-call."""
-        return await self._loop.renegotiate(self._session, offer)
+        return await self._renegotiate(self._session, offer)
 
     def play(self, utterance: int, sound: Sound, *, complete: bool) -> None:
         """Queue sound; it leaves in real time."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from firsthop.bench.barge_in import run
 from firsthop.bench.barge_in.run import Interruption
-from firsthop.bench.barge_in.talker import hum
+from firsthop.bench.tone import tone
 
 
 def test_rows_have_median_and_p90_of_both_moments() -> None:
@@ -24,7 +24,7 @@ def test_one_interruption_makes_rows_too() -> None:
     assert {row.value for row in run.rows([Interruption(40.0, 70.0)])} == {40.0, 70.0}
 
 
-def test_the_hum_has_no_pause() -> None:
-    pcm = np.frombuffer(hum(16_000), dtype="<i2").astype(np.float64)
+def test_the_tone_has_no_pause() -> None:
+    pcm = np.frombuffer(tone(16_000, 2), dtype="<i2").astype(np.float64)
     pieces = pcm.reshape(-1, 160)
     assert np.sqrt(np.mean(pieces**2, axis=1)).min() > 1000

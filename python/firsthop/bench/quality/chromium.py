@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from firsthop.bench import chromium as installed
 from firsthop.bench.errors import BenchError, SkippedError
 from firsthop.bench.isolation import put_before_neighbours
 from firsthop.bench.quality.listeners import Listener
@@ -26,14 +26,7 @@ _PAGE: Final = Path(__file__).with_name("page.html")
 #: Nobody is asked for it: Playwright answers. Pages need a secure origin to read tracks.
 _URL: Final = "https://listener.test/"
 _FLAGS: Final = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
+    *installed.FLAGS,
     "--allow-loopback-in-peer-connection",
     "--disable-features=WebRtcHideLocalIpsWithMdns",
 )
@@ -91,8 +84,7 @@ async def chromium(host: str, folder: Path) -> AsyncIterator[Listener]:
     Raises:
         SkippedError: Chromium or Playwright is missing.
     """
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
+    if (program := installed.program()) is None:
         raise SkippedError("left out: Chromium, which is not installed: `apt-get install chromium`")
     try:
         from playwright.async_api import async_playwright

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from firsthop.bench import chromium
 from firsthop.bench.errors import BenchError
 from firsthop.bench.impairment import Path as UdpPath
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page, Route
 
-_PROGRAMS: Final = ("chromium", "google-chrome")
-_FLAGS: Final = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-)
 _DO: Final = "([name, given]) => calls[name](...given)"
 _SCRIPT: Final = Path(__file__).with_name("page.js")
 _DOCUMENT: Final = """<!doctype html><link rel="icon" href="data:,"><script type="module">
@@ -116,12 +103,11 @@ async def browser(folder: Path, flags: Sequence[str] = ()) -> AsyncIterator[Brow
         from playwright.async_api import async_playwright
     except ImportError:
         raise BenchError("no browser without Playwright: `make bench` installs it") from None
-    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
-    if program is None:
-        raise BenchError("Chromium is missing: `apt-get install chromium`")
+    if (program := chromium.program()) is None:
+        raise BenchError(chromium.MISSING)
     async with async_playwright() as playwright:
         context = await playwright.chromium.launch_persistent_context(
-            folder, executable_path=program, args=[*_FLAGS, *flags]
+            folder, executable_path=program, args=[*chromium.FLAGS, *chromium.MICROPHONE, *flags]
         )
         try:
             yield Browser(context)
