@@ -74,10 +74,8 @@ pub(crate) fn begin(now: Instant, offer: &str, terms: Terms<'_>) -> Result<Begin
         refused("no a=rtpmap for opus/48000/2; the sound of this backend is Opus")
     })?;
     let mut rtc = config(codec, terms.credentials, terms.certificate).build(now);
-    let udp = terms
-        .udp
-        .iter()
-        .map(|&address| (address, candidate::udp(address)));
+    let udp = terms.udp.iter().enumerate();
+    let udp = udp.map(|(index, &address)| (address, candidate::udp(index, address)));
     let tcp = terms.tcp.iter().enumerate();
     let tcp = tcp.map(|(index, &address)| (address, candidate::tcp_passive(index, address)));
     for (address, candidate) in udp.chain(tcp) {
