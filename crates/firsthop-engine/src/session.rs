@@ -278,6 +278,12 @@ impl Session {
         }
     }
 
+    /// Leaves the path of `route`, whose edge relay is silent, if there is another. Returns whether
+    /// that is news.
+    pub fn lost(&mut self, route: Route) -> bool {
+        self.paths.lost(route)
+    }
+
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
         match self.state {

@@ -93,6 +93,8 @@ pub enum Command {
     Send(SessionId, String),
     /// Hangs up.
     Close(SessionId),
+    /// Speaks to relays under other keys from now on; every session goes on.
+    Link(Box<RelayLink>),
 }
 
 /// One packet for a client.
@@ -122,7 +124,8 @@ pub struct RelayLink {
 }
 
 impl RelayLink {
-    /// The link of a shard whose address, as tokens name it, is `own`.
+    /// The link of a shard whose address, as tokens name it, is `own`: it takes records under any
+    /// of `secrets`, and seals its own under `key_id`, which has to be one of them.
     #[must_use]
     pub fn new(secrets: &HopSecrets, key_id: u8, own: SocketAddr) -> Self {
         let keys = std::array::from_fn(|id| secrets.pair(id as u8, own));
@@ -249,6 +252,7 @@ impl Shard {
             Command::Close(session) => self.with(now, session, out, |s, outbox| {
                 s.close(at, CloseReason::HungUp, outbox);
             }),
+            Command::Link(link) => self.link = *link,
         }
     }
 
@@ -384,6 +388,7 @@ impl Shard {
                     header, payload, ..
                 } = record;
                 let Header {
+                    flags,
                     client,
                     ingress,
                     return_hop,
@@ -394,15 +399,18 @@ impl Shard {
                     ingress,
                     return_hop,
                 };
-                self.receive_packet(
-                    now,
-                    Route {
-                        client,
-                        relay: Some(relay),
-                    },
-                    payload,
-                    out,
-                );
+                let route = Route {
+                    client,
+                    relay: Some(relay),
+                };
+                // Without a packet of the client's: a relay's own word, or nothing that we know.
+                if payload.is_empty() && flags == Flags::EDGE_LOST {
+                    self.lose(route);
+                } else if flags == Flags::default() {
+                    self.receive_packet(now, route, payload, out);
+                } else {
+                    self.count(DropReason::Malformed);
+                }
             }
             Err(HopError::Malformed) => self.count(DropReason::Malformed),
             Err(HopError::UnknownKey) => self.count(DropReason::HopUnknownKey),
@@ -438,6 +446,16 @@ impl Shard {
                     );
                 }
             }
+        }
+    }
+
+    /// Has the session leave a path whose edge relay is silent. A path that nobody holds, or that
+    /// goes by another edge relay by now, is none to leave.
+    fn lose(&mut self, route: Route) {
+        let holder = self.by_path.get(&route.path());
+        let slot = holder.and_then(|holder| self.slots.get_mut(&holder.session));
+        if slot.is_some_and(|slot| slot.session.lost(route)) {
+            self.counters.paths_lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
