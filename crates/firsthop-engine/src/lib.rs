@@ -12,6 +12,7 @@
 mod adapt;
 pub mod answer;
 mod backlog;
+mod bell;
 mod budget;
 mod candidate;
 pub mod codec;
