@@ -239,9 +239,9 @@ impl Paths {
         }
     }
 
-    /// Leaves the path of `route`, by which no packet comes through: its edge relay is silent. If it
-    /// is the active one, the proved path by which the client was last heard takes its place; where
-    /// there is none, media goes on to it, since there is nothing to lose.
+    /// Leaves the path of `route`, by which no packet comes through: its edge relay is silent. If
+    /// it is the active one, the proved path by which the client was last heard takes its place;
+    /// where there is none, media goes on to it, since there is nothing to lose.
     ///
     /// Returns whether this is news. It is none of a path that goes by another edge relay by now.
     pub fn lost(&mut self, route: Route) -> bool {

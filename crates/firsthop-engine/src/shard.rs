@@ -264,14 +264,14 @@ impl Shard {
             }
             // What a session waits for moves with every packet, mostly to later. The queue learns
             // of it here, and not with every packet.
-            let due = self.slots.get(&id).map(|slot| self.due(&slot.session));
-            if due.is_some_and(|due| due <= now.instant) {
+            let slot = self.slots.get(&id);
+            if slot.is_some_and(|slot| due(self.origin, &slot.session) <= now.instant) {
                 self.with(now, id, out, |s, outbox| {
                     s.handle_timeout(now.instant, outbox)
                 });
             }
             if let Some(slot) = self.slots.get(&id) {
-                let next = self.due(&slot.session).max(now.instant + SHORTEST_WAIT);
+                let next = due(self.origin, &slot.session).max(now.instant + SHORTEST_WAIT);
                 self.schedule(id, next);
             }
         }
@@ -309,7 +309,7 @@ impl Shard {
     fn add(&mut self, now: Now, session: Box<Session>) {
         let id = session.id();
         self.origin.get_or_insert(now.instant);
-        let scheduled = self.due(&session).max(now.instant);
+        let scheduled = due(self.origin, &session).max(now.instant);
         for ufrag in session.ufrags() {
             self.by_ufrag.insert(ufrag.clone(), id);
         }
@@ -343,19 +343,6 @@ impl Shard {
         if slot.is_none_or(|slot| !slot.session.ufrags().contains(&ufrag)) {
             self.by_ufrag.remove(&ufrag);
         }
-    }
-
-    /// When a session next wants time.
-    fn due(&self, session: &Session) -> Instant {
-        let housekeeping = session.housekeeping().map(|at| {
-            let origin = self.origin.unwrap_or(at);
-            let moments = at.saturating_duration_since(origin).as_micros();
-            let moments = moments.div_ceil(HOUSEKEEPING.as_micros());
-            at.max(origin + HOUSEKEEPING * u32::try_from(moments).unwrap_or(u32::MAX))
-        });
-        housekeeping
-            .into_iter()
-            .fold(session.deadline(), Instant::min)
     }
 
     fn schedule(&mut self, id: SessionId, at: Instant) {
@@ -502,9 +489,8 @@ impl Shard {
         }
         let counts = slot.session.take_counts();
         let over = slot.session.is_closed();
-        let scheduled = slot.scheduled;
-        let due = self.slots.get(&id).map(|slot| self.due(&slot.session));
-        if let Some(due) = due.filter(|&due| due < scheduled) {
+        let due = due(self.origin, &slot.session);
+        if due < slot.scheduled {
             self.schedule(id, due);
         }
         self.counters
@@ -655,6 +641,18 @@ impl Shard {
     fn count(&self, reason: DropReason) {
         self.counters.drop_many(reason, 1);
     }
+}
+
+/// When a session next wants time. Moments of housekeeping are counted from `origin`.
+fn due(origin: Option<Instant>, session: &Session) -> Instant {
+    let housekeeping = session.housekeeping().map(|at| {
+        let origin = origin.unwrap_or(at);
+        let moments = at.saturating_duration_since(origin).as_micros();
+        let moments = moments.div_ceil(HOUSEKEEPING.as_micros());
+        at.max(origin + HOUSEKEEPING * u32::try_from(moments).unwrap_or(u32::MAX))
+    });
+    let deadline = session.deadline();
+    housekeeping.into_iter().fold(deadline, Instant::min)
 }
 
 /// Seeds for the numbers that the WebRTC stack draws, STUN transaction ids among them. Its
