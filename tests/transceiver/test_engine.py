@@ -231,7 +231,9 @@ def candidates_of(answer: str) -> list[str]:
     lines = [line.split() for line in answer.splitlines() if line.startswith("a=candidate:")]
     lines.sort(key=lambda line: int(line[3]), reverse=True)
     assert len({line[3] for line in lines}) == len(lines), "no two priorities are equal"
-    return [f"[{line[4]}]:{line[5]}" if ":" in line[4] else f"{line[4]}:{line[5]}" for line in lines]
+    return [
+        f"[{line[4]}]:{line[5]}" if ":" in line[4] else f"{line[4]}:{line[5]}" for line in lines
+    ]
 
 
 async def test_offers_in_mid_call_are_answered_in_their_order(
