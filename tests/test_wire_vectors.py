@@ -83,6 +83,13 @@ def test_reference_seals_hop_header(case: Json) -> None:
     assert re1.seal(re1_header(case), key).hex() == case["header"]
 
 
+@cases("re1", "edge")
+def test_reference_derives_edge_keys_and_seals_under_them(case: Json) -> None:
+    key = re1.edge_key(bytes.fromhex(case["master"]))
+    assert key.hex() == case["edge_key"]
+    assert re1.seal(re1_header(case), re1.edge_hop_key(key)).hex() == case["header"]
+
+
 @cases("re1", "open")
 def test_reference_opens_or_refuses_hop_datagram(case: Json) -> None:
     records, well_formed = re1.split(bytes.fromhex(case["datagram"]))
@@ -177,3 +184,13 @@ def test_native_seals_hop_header(case: Json) -> None:
         return_hop=case["return_hop"],
     )
     assert header.hex() == case["header"]
+
+
+@cases("re1", "edge")
+def test_native_derives_edge_keys(case: Json) -> None:
+    assert _native.edge_key(bytes.fromhex(case["master"])).hex() == case["edge_key"]
+
+
+def test_an_edge_key_is_derived_from_a_master_of_32_bytes_only() -> None:
+    with pytest.raises(ValueError, match="master takes 32 bytes, not 31"):
+        _native.edge_key(bytes(31))

@@ -4,7 +4,7 @@ Crossings are few and coarse: per command, per batch of events, per audio frame.
 GIL where they may wait; none waits for the network.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 from typing_extensions import disjoint_base
@@ -209,15 +209,31 @@ class Engine:
         bitrate: int,
         complexity: int,
         channel: int | None = None,
+        advertised: Sequence[str] | None = None,
+        advertised_tcp: Sequence[str] | None = None,
     ) -> tuple[int, str]:
         """Accept an SDP offer: (session, answer). Raises OfferError or OverloadedError.
 
         `channel` is the id of a data channel that both sides have agreed on beforehand.
+        `advertised` and `advertised_tcp` are what this session's answers name, most preferred
+        first; None: what the engine was made with.
         """
     def accept_opus(
-        self, offer: str, *, frame_ms: int, channel: int | None = None
+        self,
+        offer: str,
+        *,
+        frame_ms: int,
+        channel: int | None = None,
+        advertised: Sequence[str] | None = None,
+        advertised_tcp: Sequence[str] | None = None,
     ) -> tuple[int, str]:
         """Accept an offer for a session whose sound stays Opus, in batches of `frame_ms`."""
+    def set_keys(self, keys: Mapping[int, bytes], key_id: int) -> None:
+        """Seal new tokens and hop headers under `key_id`; take records under any of `keys`.
+
+        Sessions go on. Raises ValueError; OverloadedError when a shard does not keep up: then
+        call it again.
+        """
     def renegotiate(self, session: int, offer: str) -> None:
         """Answer an offer in mid-call; one `Renegotiated` per offer follows, in their order."""
     def play(self, session: int, utterance: int, pcm: bytes, *, complete: bool) -> None:

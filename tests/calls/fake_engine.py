@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from firsthop._native import Engine, Event, OpusPacket
@@ -31,6 +31,8 @@ class FakeEngine:
         """How the sound of each session was wanted."""
         self.channels: list[int | None] = []
         """The data channel that each session was to know of."""
+        self.candidates: list[tuple[Sequence[str] | None, Sequence[str] | None]] = []
+        """What each session's answer was to name, by UDP and by TCP."""
         self.overloads = 0
         """How many of the next commands it does not take."""
         self.stopped = False
@@ -57,11 +59,20 @@ class FakeEngine:
             self._noted.clear()
             await self._noted.wait()
 
-    def accept(self, offer: str, *, channel: int | None = None, **audio: int) -> tuple[int, str]:
+    def accept(
+        self,
+        offer: str,
+        *,
+        channel: int | None = None,
+        advertised: Sequence[str] | None = None,
+        advertised_tcp: Sequence[str] | None = None,
+        **audio: int,
+    ) -> tuple[int, str]:
         """Accept every offer, unless there is a refusal."""
         if self.refusal is not None:
             raise self.refusal
         self.channels.append(channel)
+        self.candidates.append((advertised, advertised_tcp))
         self._sessions += 1
         self.accepted.append(audio)
         return self._sessions, f"answer to {offer}"
@@ -70,11 +81,11 @@ class FakeEngine:
         """Take note."""
         self._take("play", session, utterance, pcm, complete)
 
-    def accept_opus(
-        self, offer: str, *, channel: int | None = None, **audio: int
-    ) -> tuple[int, str]:
-        """Accept every offer, unless there is a refusal."""
-        return self.accept(offer, channel=channel, **audio)
+    accept_opus = accept
+
+    def set_keys(self, keys: Mapping[int, bytes], key_id: int) -> None:
+        """Take note."""
+        self._take("set_keys", keys, key_id)
 
     def renegotiate(self, session: int, offer: str) -> None:
         """Take note; the test reports the answer."""
@@ -119,7 +130,7 @@ class FakeEngine:
 
     def counters(self) -> dict[str, int]:
         """No counts."""
-        return {"sessions": 0, "ingress_packets": 0, "egress_packets": 0}
+        return {"sessions": 0, "ingress_packets": 0, "egress_packets": 0, "paths_lost": 0}
 
     def stop(self) -> None:
         """Close what is open."""

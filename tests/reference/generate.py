@@ -216,7 +216,12 @@ def _rt1_open_cases(seal_cases: list[Json]) -> Iterator[Json]:
 
 def re1_vectors() -> Json:
     seal_cases = list(_re1_seal_cases())
-    return {"format": "RE1", "seal": seal_cases, "open": list(_re1_open_cases(seal_cases))}
+    return {
+        "format": "RE1",
+        "seal": seal_cases,
+        "open": list(_re1_open_cases(seal_cases)),
+        "edge": list(_re1_edge_cases()),
+    }
 
 
 UP = re1.Header(
@@ -232,6 +237,9 @@ UP = re1.Header(
 CLIENT_V6 = re1.Address.parse("[2001:db8:aaaa::17]:61000")
 HOP_V4 = re1.Address.parse("203.0.113.5:4000")
 HOP_V6 = re1.Address.parse("[2001:db8:bbbb::5]:4000")
+# A client of the ingress point 3, behind an edge relay, as the cluster's relay and its owner see it.
+EDGE = re1.Address.parse("192.0.2.9:3479")
+BY_EDGE = replace(UP, ingress=3 << 8 | 1, hop_limit=2, return_hop=EDGE)
 
 
 def _re1_header(header: re1.Header) -> Json:
@@ -276,6 +284,9 @@ def _re1_seal_cases() -> Iterator[Json]:
         "down_ipv6_client_ipv6_hop",
         replace(UP, direction=re1.DOWN, flags=1, client=CLIENT_V6, return_hop=HOP_V6),
     )
+    yield _re1_seal("up_by_an_edge", BY_EDGE)
+    yield _re1_seal("down_by_an_edge", replace(BY_EDGE, direction=re1.DOWN, flags=3, hop_limit=3))
+    yield _re1_seal("edge_lost", replace(BY_EDGE, flags=0b10_0000))
     yield _re1_seal("ipv6_owner", UP, owner="[2001:db8:1:2:a:b:c:d]:5000")
     yield _re1_seal("another_port_of_the_owner", UP, owner="10.0.0.7:5001")
     # The pair key sees IPv4 as v4-mapped, so this header equals that of the case "up".
@@ -286,7 +297,7 @@ def _re1_seal_cases() -> Iterator[Json]:
         replace(
             UP,
             direction=re1.DOWN,
-            flags=15,
+            flags=63,
             key_id=3,
             hop_limit=255,
             tick=65535,
@@ -298,6 +309,35 @@ def _re1_seal_cases() -> Iterator[Json]:
         "all_zero",
         replace(UP, hop_limit=0, tick=0, client=re1.Address.parse("0.0.0.0:0"), ingress=0),
     )
+
+
+def _re1_edge(name: str, header: re1.Header, *, master: bytes = SECRET) -> Json:
+    key = re1.edge_key(master)
+    return {
+        "name": name,
+        "master": master.hex(),
+        "edge_key": key.hex(),
+        **_re1_header(header),
+        "header": re1.seal(header, re1.edge_hop_key(key)).hex(),
+    }
+
+
+def _re1_edge_cases() -> Iterator[Json]:
+    """What passes between an edge relay and a cluster's relay, under the edge hop key."""
+    up = replace(BY_EDGE, hop_limit=3, return_hop=re1.Address.parse(OWNER))
+    down = replace(up, direction=re1.DOWN, hop_limit=2)
+    owner_v6 = re1.Address.parse("[2001:db8:1:2:a:b:c:d]:5000")
+    probe = replace(
+        UP, flags=0b1_0000, client=re1.Address.parse("0.0.0.0:0"), ingress=7, hop_limit=3
+    )
+    yield _re1_edge("up", up)
+    yield _re1_edge("up_ipv6", replace(up, client=CLIENT_V6, return_hop=owner_v6))
+    yield _re1_edge("up_another_master_key_3", replace(up, key_id=3), master=OTHER_SECRET)
+    yield _re1_edge("down", down)
+    yield _re1_edge("down_confirm_path", replace(down, flags=3))
+    yield _re1_edge("down_no_session", replace(down, flags=8))
+    yield _re1_edge("probe_of_cluster_7", probe)
+    yield _re1_edge("answer_of_cluster_7", replace(probe, direction=re1.DOWN))
 
 
 def _re1_open(
@@ -384,8 +424,6 @@ def _re1_open_cases(seal_cases: list[Json]) -> Iterator[Json]:
     yield _re1_open("two_return_hops", with_byte(1, 1 << 5 | 2))
     yield _re1_open("three_return_hops", with_byte(1, 1 << 5 | 3))
     yield _re1_open("family_of_no_hop", with_byte(1, 1 << 5 | 1 << 2))
-    yield _re1_open("reserved_flag_16", with_byte(2, 0x10))
-    yield _re1_open("reserved_flag_32", with_byte(2, 0x20))
 
     yield _re1_open("secret_not_held", one, key_id=1)
     yield _re1_open("key_id_rewritten", with_byte(2, 2 << 6), key_id=2)
@@ -394,6 +432,7 @@ def _re1_open_cases(seal_cases: list[Json]) -> Iterator[Json]:
     yield _re1_open("another_port", one, owner="10.0.0.7:5001")
     yield _re1_open("direction_turned", with_byte(1, 1 << 5 | 1 << 4))
     yield _re1_open("flag_added", with_byte(2, 1))
+    yield _re1_open("edge_lost_added", with_byte(2, 0x20))
     yield _re1_open("hop_limit_raised", with_byte(3, 255))
     yield _re1_open("client_port_rewritten", with_byte(7, one[7] ^ 1))
     yield _re1_open("ingress_rewritten", with_byte(9, 2))

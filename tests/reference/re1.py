@@ -45,7 +45,7 @@ class Address:
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """The fields of a header; `flags` are its four low bits, without the key id above them."""
+    """The fields of a header; `flags` are its six low bits, without the key id above them."""
 
     direction: str
     flags: int
@@ -78,6 +78,19 @@ def pair_key(secret: bytes, owner: Address) -> bytes:
     mapped = bytes(10) + b"\xff\xff" + ip.packed if ip.version == 4 else ip.packed
     info = b"RE1" + mapped + owner.port.to_bytes(2)
     return HKDF(algorithm=SHA256(), length=16, salt=b"firsthop", info=info).derive(secret)
+
+
+def edge_key(master: bytes) -> bytes:
+    """Derive what an edge relay has of a cluster's master: RT1's two keys, and its hop key."""
+    return b"".join(
+        HKDF(algorithm=SHA256(), length=16, salt=b"firsthop", info=info).derive(master)
+        for info in (b"RT1 tag", b"RT1 mask", b"RE1 edge")
+    )
+
+
+def edge_hop_key(key: bytes) -> bytes:
+    """Return the SipHash key between edge relays and cluster relays, a part of the edge key."""
+    return key[32:]
 
 
 def seal(header: Header, key: bytes) -> bytes:
@@ -156,7 +169,7 @@ def _record_at(datagram: bytes, start: int) -> tuple[Record, int]:
         shape >> 2 & 1,
         shape & 3,
     )
-    if magic != MAGIC or version != VERSION or hops > 1 or hop_v6 > hops or flags & 0x30:
+    if magic != MAGIC or version != VERSION or hops > 1 or hop_v6 > hops:
         raise ValueError("not an RE1 header")
     position = start + FIXED.size
 
@@ -177,7 +190,7 @@ def _record_at(datagram: bytes, start: int) -> tuple[Record, int]:
     payload = take(length)
     header = Header(
         direction=DOWN if down else UP,
-        flags=flags & 0x0F,
+        flags=flags & 0x3F,
         key_id=flags >> 6,
         hop_limit=hop_limit,
         tick=tick,

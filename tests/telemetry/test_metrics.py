@@ -31,7 +31,13 @@ RELAY = {
     "flows_found": 18,
     "flows_restored": 19,
 }
-ENGINE = {"sessions": 1, "ingress_packets": 2, "egress_packets": 3, "dropped_unproved": 4}
+ENGINE = {
+    "sessions": 1,
+    "ingress_packets": 2,
+    "egress_packets": 3,
+    "dropped_unproved": 4,
+    "paths_lost": 5,
+}
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

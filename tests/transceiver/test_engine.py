@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import pytest
 
 from calls.fake_engine import FakeEngine
-from firsthop._native import Event, OpusPacket
+from firsthop._native import Event, OpusPacket, open_token
 from firsthop.addresses import own_address
 from firsthop.config import AudioSettings, Settings, TransceiverSettings
-from firsthop.errors import OfferError, SessionClosed
+from firsthop.errors import OfferError, SessionClosed, TokenError
 from firsthop.transceiver import engine as module
-from firsthop.transceiver.engine import EngineLoop
+from firsthop.transceiver.engine import Candidates, EngineLoop
 
 KEY = "ab" * 32
+OFFER = (Path(__file__).parents[1] / "offer.sdp").read_text().replace("\n", "\r\n")
+LISTENING = TransceiverSettings(listen="127.0.0.1:0", advertise=("198.51.100.1:3478",))
 
 
 @pytest.fixture
@@ -162,6 +167,73 @@ async def test_an_engine_that_does_not_run_says_so() -> None:
 async def test_answers_name_this_machine_unless_addresses_are_set(engine: FakeEngine) -> None:
     assert engine.options["advertised"] == [f"{own_address()}:3478"]
     assert engine.options["advertised_tcp"] == []
+
+
+@pytest.mark.parametrize("sample_rate", [16_000, None])
+async def test_a_session_can_have_candidates_of_its_own(
+    loop: EngineLoop, engine: FakeEngine, sample_rate: int | None
+) -> None:
+    near = Candidates(("192.0.2.1:3478", "192.0.2.2:3478"), ("192.0.2.1:443",))
+    loop.answer("offer", Inbox(), sample_rate, candidates=near)
+    loop.answer("offer", Inbox(), sample_rate)
+    assert engine.candidates == [(near.udp, near.tcp), (None, None)]
+
+
+async def test_answers_name_a_sessions_own_candidates_in_their_order() -> None:
+    loop = EngineLoop(Settings(keys={0: KEY}, transceiver=LISTENING))
+    loop.start()
+    try:
+        near = Candidates(("192.0.2.1:1", "[2001:db8::1]:2", "192.0.2.2:3"), ("192.0.2.1:443",))
+        _, answer = loop.accept(OFFER, Inbox(), 16_000, candidates=near)
+        assert candidates_of(answer) == list(near.udp + near.tcp)
+        _, answer = loop.accept(OFFER, Inbox(), None)
+        assert candidates_of(answer) == ["198.51.100.1:3478"]
+        with pytest.raises(ValueError, match="advertised_tcp: 'nowhere'"):
+            loop.accept(OFFER, Inbox(), 16_000, candidates=Candidates((), ("nowhere",)))
+    finally:
+        loop.stop()
+
+
+async def test_new_tokens_are_sealed_under_the_new_key() -> None:
+    old, new = bytes.fromhex(KEY), bytes.fromhex("cd" * 32)
+    loop = EngineLoop(Settings(keys={0: KEY}, transceiver=LISTENING))
+    loop.start()
+    try:
+        assert opens(loop, 0, old)
+        loop.set_keys(MappingProxyType({0: old, 1: new}), 0)
+        assert opens(loop, 0, old)
+        loop.set_keys({0: old, 1: new}, 1)
+        assert opens(loop, 1, new)
+        assert not opens(loop, 0, old)
+        with pytest.raises(ValueError, match="key_id: there is no key under 2"):
+            loop.set_keys({1: new}, 2)
+        with pytest.raises(ValueError, match="32 bytes"):
+            loop.set_keys({1: new[1:]}, 1)
+        assert opens(loop, 1, new)
+    finally:
+        loop.stop()
+
+
+def opens(loop: EngineLoop, key_id: int, master: bytes) -> bool:
+    """Whether a relay that has this key alone can read a new session's token."""
+    _, answer = loop.accept(OFFER, Inbox(), 16_000)
+    line = next(line for line in answer.splitlines() if line.startswith("a=ice-ufrag:"))
+    ufrag = line.removeprefix("a=ice-ufrag:")
+    try:
+        open_token(master=master, key_id=key_id, ufrag=ufrag, unix_seconds=int(time.time()))
+    except TokenError:
+        return False
+    return True
+
+
+def candidates_of(answer: str) -> list[str]:
+    """The addresses that an answer names, the most preferred first."""
+    lines = [line.split() for line in answer.splitlines() if line.startswith("a=candidate:")]
+    lines.sort(key=lambda line: int(line[3]), reverse=True)
+    assert len({line[3] for line in lines}) == len(lines), "no two priorities are equal"
+    return [
+        f"[{line[4]}]:{line[5]}" if ":" in line[4] else f"{line[4]}:{line[5]}" for line in lines
+    ]
 
 
 async def test_offers_in_mid_call_are_answered_in_their_order(

@@ -1,15 +1,17 @@
 //! What an answer needs beyond what the WebRTC stack says.
 //!
-//! *Video as inactive* where the stack has rejected it. A rejected m-line has port 0 (RFC 3264 §6), and clients that offer video fail at it in many
-//! ways. The first m-line of a BUNDLE group is the one whose transport all share: when it is
-//! rejected, another takes its place (RFC 9143 §7.3.2), and Chromium gets nowhere with such an
-//! answer. Others take a codec that is missing for an error. So what is in the group stays in it,
-//! with the codecs of the offer and `a=inactive`: nothing is sent, and all else works.
+//! *Video as inactive* where the stack has rejected it. A rejected m-line has port 0 (RFC 3264 §6),
+//! and clients that offer video fail at it in many ways. The first m-line of a BUNDLE group is the
+//! one whose transport all share: when it is rejected, another takes its place (RFC 9143 §7.3.2),
+//! and Chromium gets nowhere with such an answer. Others take a codec that is missing for an error.
+//! So what is in the group stays in it, with the codecs of the offer and `a=inactive`: nothing is
+//! sent, and all else works.
 //!
 //! *One voice.* The agent speaks on one m-line; pages put every stream that they are promised into
 //! their player, so no other is promised.
 //!
-//! *Candidates where the transport is*: with the first m-line that is not rejected (RFC 9143 §7.3.2).
+//! *Candidates where the transport is*: with the first m-line that is not rejected (RFC 9143
+//! §7.3.2).
 
 const GROUP: &str = "a=group:BUNDLE ";
 const SENDS: [&str; 2] = ["a=sendrecv", "a=sendonly"];

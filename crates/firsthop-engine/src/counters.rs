@@ -81,6 +81,8 @@ pub struct Counters {
     pub ingress_packets: AtomicU64,
     /// Packets to clients.
     pub egress_packets: AtomicU64,
+    /// Paths of sessions whose edge relay fell silent.
+    pub paths_lost: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
 }
 

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,6 +11,7 @@ use firsthop_udp::{Inbox, Options, Outbox, Received, SendError, Sharing, Socket}
 use firsthop_wire::bundle::Bundler;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use crate::bell::Bell;
 use crate::counters::{Counters, DropReason};
 use crate::mailbox::EventSender;
 use crate::shard::{Command, Now, Output, Packet, Shard};
@@ -33,9 +33,6 @@ const MAX_BATCHES: usize = 32;
 /// three system calls of its own, which cost as much as all that the session does with it.
 const CROWD: usize = 4;
 const TURN: Duration = Duration::from_millis(1);
-/// A thread that wakes by itself within this is not woken for a command: the next packet or tick of
-/// some call is about to come.
-const SOON: Duration = Duration::from_millis(4);
 /// Without any deadline the thread still looks at its mailbox this often.
 const IDLE: Duration = Duration::from_secs(1);
 /// At a shutdown sessions say goodbye for so long.
@@ -63,29 +60,8 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<Socket> {
 pub(crate) struct Endpoint {
     commands: SyncSender<Command>,
     waker: Arc<Waker>,
-    woken: Arc<AtomicBool>,
-    alarm: Arc<Alarm>,
+    bell: Arc<Bell>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// When a thread wakes by itself at the latest.
-struct Alarm {
-    origin: Instant,
-    /// Microseconds since the origin.
-    at: AtomicU64,
-}
-
-impl Alarm {
-    fn set(&self, at: Instant) {
-        let at = at.saturating_duration_since(self.origin).as_micros();
-        let at = u64::try_from(at).unwrap_or(u64::MAX);
-        self.at.store(at, Ordering::SeqCst);
-    }
-
-    fn is_soon(&self) -> bool {
-        let now = self.origin.elapsed().as_micros();
-        u128::from(self.at.load(Ordering::SeqCst)) <= now + SOON.as_micros()
-    }
 }
 
 impl Endpoint {
@@ -104,11 +80,7 @@ impl Endpoint {
         poll.registry()
             .register(&mut socket, SOCKET, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), COMMANDS)?);
-        let woken = Arc::new(AtomicBool::new(false));
-        let alarm = Arc::new(Alarm {
-            origin: Instant::now(),
-            at: AtomicU64::new(u64::MAX),
-        });
+        let bell = Arc::new(Bell::new(Instant::now()));
         let (commands, mailbox) = sync_channel(MAX_COMMANDS);
         let looper = Loop {
             poll,
@@ -120,8 +92,7 @@ impl Endpoint {
             counters,
             events,
             mailbox,
-            woken: Arc::clone(&woken),
-            alarm: Arc::clone(&alarm),
+            bell: Arc::clone(&bell),
         };
         let thread = std::thread::Builder::new()
             .name(name)
@@ -129,8 +100,7 @@ impl Endpoint {
         Ok(Self {
             commands,
             waker,
-            woken,
-            alarm,
+            bell,
             thread: Some(thread),
         })
     }
@@ -145,9 +115,7 @@ impl Endpoint {
             .map_err(|error| match error {
                 TrySendError::Full(_) | TrySendError::Disconnected(_) => MailboxFull,
             })?;
-        // One wake-up for all commands that it will find, or none; it costs a system call, and the
-        // thread's turn. First the flag, then the alarm: the thread does it the other way round.
-        if !self.woken.swap(true, Ordering::SeqCst) && !self.alarm.is_soon() {
+        if self.bell.call(Instant::now()) {
             // One that fails only delays the commands to the next packet or time-out.
             let _ = self.waker.wake();
         }
@@ -178,9 +146,7 @@ struct Loop {
     counters: Arc<Counters>,
     events: EventSender,
     mailbox: Receiver<Command>,
-    /// Set by who sent a command, woken or not, until the mailbox is looked into.
-    woken: Arc<AtomicBool>,
-    alarm: Arc<Alarm>,
+    bell: Arc<Bell>,
 }
 
 impl Loop {
@@ -209,16 +175,14 @@ impl Loop {
             let due = due.into_iter().flatten().min();
             let wait = due.map_or(IDLE, |due| due.saturating_duration_since(now.instant));
             let wait = wait.min(IDLE);
-            self.alarm.set(now.instant + wait);
-            // Who sent a command and saw the alarm before it was set has left it at the flag.
-            let called = more || self.woken.load(Ordering::SeqCst);
-            let wait = if called { Duration::ZERO } else { wait };
+            let called = self.bell.set(now.instant + wait);
+            let wait = if more || called { Duration::ZERO } else { wait };
             // An interrupted poll is a poll that saw nothing.
             let _ = self.poll.poll(&mut events, Some(wait));
             turn = Instant::now();
             more = self.read(&mut output);
             let now = clock();
-            self.woken.store(false, Ordering::SeqCst);
+            self.bell.answered();
             while open {
                 match self.mailbox.try_recv() {
                     Ok(command) => self.shard.handle_command(now, command, &mut output),
@@ -259,7 +223,8 @@ impl Loop {
         true
     }
 
-    /// Lets all of `output` go: nothing is held back for company.
+    /// Lets all of `output` go: packets in as few system calls as it takes, and events to the
+    /// mailbox, where sound may wait for company.
     fn write(&mut self, now: Now, output: &mut Output) {
         let Self {
             socket,

@@ -12,6 +12,7 @@
 mod adapt;
 pub mod answer;
 mod backlog;
+mod bell;
 mod budget;
 mod candidate;
 pub mod codec;
@@ -49,8 +50,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -122,12 +123,28 @@ struct Running {
     address: SocketAddr,
 }
 
+/// What new tokens are sealed with.
+struct Seal {
+    keys: TokenKeys,
+    key_id: u8,
+}
+
+/// What one session's answer names instead of the engine's own addresses, most preferred first.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Candidates<'a> {
+    /// For UDP.
+    pub udp: Option<&'a [SocketAddr]>,
+    /// For clients that cannot send UDP.
+    pub tcp: Option<&'a [SocketAddr]>,
+}
+
 /// A running engine. Dropping it closes all sessions.
 pub struct Engine {
     shards: Vec<Running>,
     events: EventReceiver,
     certificate: DtlsCert,
     next_number: AtomicU64,
+    seal: RwLock<Seal>,
     config: EngineConfig,
 }
 
@@ -136,7 +153,7 @@ impl Engine {
     ///
     /// # Errors
     /// When a socket cannot be bound (the message names it), or the kernel refuses a thread.
-    pub fn start(config: EngineConfig) -> io::Result<Self> {
+    pub fn start(mut config: EngineConfig) -> io::Result<Self> {
         let provider = from_feature_flags();
         let certificate = provider
             .dtls_provider
@@ -176,12 +193,17 @@ impl Engine {
             events,
             certificate,
             next_number: AtomicU64::new(0),
+            seal: RwLock::new(Seal {
+                keys: std::mem::take(&mut config.token_keys),
+                key_id: config.token_key_id,
+            }),
             config,
         })
     }
 
     /// Accepts an SDP offer: returns the session's name and the SDP answer. `channel` is the id of
     /// a data channel that client and server have agreed on beforehand; the offer tells of none.
+    /// `candidates` are the session's for as long as it lives.
     ///
     /// Takes about 0.1 ms and waits for nothing.
     ///
@@ -192,6 +214,7 @@ impl Engine {
         offer: &str,
         sound: Sound,
         channel: Option<u16>,
+        candidates: Candidates<'_>,
     ) -> Result<(SessionId, String), EngineError> {
         let sessions = |shard: &Running| shard.counters.sessions.load(Ordering::Relaxed);
         if self.shards.iter().map(sessions).sum::<u64>() >= self.config.max_sessions {
@@ -211,8 +234,8 @@ impl Engine {
         let config = SessionConfig {
             id,
             credentials,
-            advertised: &self.config.advertised,
-            advertised_tcp: &self.config.advertised_tcp,
+            advertised: candidates.udp.unwrap_or(&self.config.advertised),
+            advertised_tcp: candidates.tcp.unwrap_or(&self.config.advertised_tcp),
             certificate: self.certificate.clone(),
             channel,
             sound,
@@ -326,6 +349,30 @@ impl Engine {
         self.send_command(session, Command::Close(session))
     }
 
+    /// Seals new tokens and hop headers under `key_id`, and takes records under any of
+    /// `hop_secrets`. Sessions go on. `key_id` has to be among both.
+    ///
+    /// # Errors
+    /// [`MailboxFull`]: a shard does not keep up, and has its old keys; new tokens are sealed as
+    /// before. It does no harm to try again.
+    pub fn set_keys(
+        &self,
+        token_keys: TokenKeys,
+        hop_secrets: &HopSecrets,
+        key_id: u8,
+    ) -> Result<(), MailboxFull> {
+        for shard in &self.shards {
+            let link = RelayLink::new(hop_secrets, key_id, shard.address);
+            shard.endpoint.send(Command::Link(Box::new(link)))?;
+        }
+        let mut seal = self.seal.write().unwrap_or_else(PoisonError::into_inner);
+        *seal = Seal {
+            keys: token_keys,
+            key_id,
+        };
+        Ok(())
+    }
+
     /// All events that wait, oldest first. The descriptor is readable when there are some.
     pub fn take_events(&self) -> VecDeque<Event> {
         self.events.take()
@@ -366,10 +413,8 @@ impl Engine {
             owner,
             expiry_slot: slot_at((now + self.config.token_lifetime).as_secs()),
         };
-        let ufrag = self
-            .config
-            .token_keys
-            .seal(self.config.token_key_id, &claims, nonce);
+        let seal = self.seal.read().unwrap_or_else(PoisonError::into_inner);
+        let ufrag = seal.keys.seal(seal.key_id, &claims, nonce);
         let ufrag = ufrag.ok_or_else(|| internal("no token key under the sealing key's id"))?;
         Ok(IceCreds {
             ufrag,

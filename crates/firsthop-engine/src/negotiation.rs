@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use str0m::change::SdpOffer;
 use str0m::channel::ChannelConfig;
 use str0m::config::{DtlsCert, DtlsVersion};
-use str0m::format::{Codec, FormatParams};
+use str0m::format::{Codec as Format, FormatParams};
 use str0m::ice::IceCreds;
 use str0m::media::{Frequency, Pt};
 use str0m::rtp::{Extension, ExtensionMap};
@@ -14,8 +14,10 @@ use str0m::{Rtc, RtcConfig};
 
 use crate::answer;
 use crate::candidate;
-use crate::codec::Codec as Voice;
+use crate::codec::Codec;
+use crate::event::SessionId;
 use crate::offer::{self, Checked, OfferError};
+use crate::sound::Sound;
 
 /// Messages and their fragments stay below any path's MTU, IPv6 tunnels included.
 const MTU: usize = 1200;
@@ -31,16 +33,23 @@ const RTCP: Duration = Duration::from_secs(5);
 const PATH_REPORTS: Duration = Duration::from_secs(2);
 
 /// What a new session needs besides the offer.
-pub(crate) struct Terms<'a> {
-    pub(crate) credentials: IceCreds,
-    pub(crate) certificate: DtlsCert,
-    /// The addresses that the answer names, most preferred first.
-    pub(crate) udp: &'a [SocketAddr],
-    pub(crate) tcp: &'a [SocketAddr],
-    /// The id of a data channel that both sides know of.
-    pub(crate) channel: Option<u16>,
-    /// Whether nothing but Opus will do.
-    pub(crate) opus: bool,
+pub struct SessionConfig<'a> {
+    /// Its name.
+    pub id: SessionId,
+    /// Our half of the ICE credentials; the ufrag is the routing token.
+    pub credentials: IceCreds,
+    /// The addresses that the answer names, most preferred first: the relay's.
+    pub advertised: &'a [SocketAddr],
+    /// The relay's addresses for clients that cannot send UDP, most preferred first, and less than
+    /// all of `advertised`.
+    pub advertised_tcp: &'a [SocketAddr],
+    /// Shared by all sessions: making one costs milliseconds.
+    pub certificate: DtlsCert,
+    /// The id of a data channel that both sides have agreed on beforehand, if there is one. The
+    /// offer does not tell of such channels (RFC 8831 §6.4).
+    pub channel: Option<u16>,
+    /// How its sound is handed over and taken.
+    pub sound: Sound,
 }
 
 /// Why an offer did not become a session.
@@ -62,23 +71,26 @@ impl From<OfferError> for AcceptError {
 pub(crate) struct Beginning {
     pub(crate) rtc: Rtc,
     pub(crate) answer: String,
-    pub(crate) codec: Voice,
+    pub(crate) codec: Codec,
 }
 
 /// Makes the stack of a new session, and its answer to `offer`.
-pub(crate) fn begin(now: Instant, offer: &str, terms: Terms<'_>) -> Result<Beginning, AcceptError> {
+pub(crate) fn begin(
+    now: Instant,
+    offer: &str,
+    session: SessionConfig<'_>,
+) -> Result<Beginning, AcceptError> {
     let checked = offer::check(offer)?;
     let mut codecs = checked.codecs.iter().copied();
-    let codec = codecs.find(|&codec| codec == Voice::Opus || !terms.opus);
+    let opus = matches!(session.sound, Sound::Opus { .. });
+    let codec = codecs.find(|&codec| codec == Codec::Opus || !opus);
     let codec = codec.ok_or_else(|| {
         refused("no a=rtpmap for opus/48000/2; the sound of this backend is Opus")
     })?;
-    let mut rtc = config(codec, terms.credentials, terms.certificate).build(now);
-    let udp = terms
-        .udp
-        .iter()
-        .map(|&address| (address, candidate::udp(address)));
-    let tcp = terms.tcp.iter().enumerate();
+    let mut rtc = config(codec, session.credentials, session.certificate).build(now);
+    let udp = session.advertised.iter().enumerate();
+    let udp = udp.map(|(index, &address)| (address, candidate::udp(index, address)));
+    let tcp = session.advertised_tcp.iter().enumerate();
     let tcp = tcp.map(|(index, &address)| (address, candidate::tcp_passive(index, address)));
     for (address, candidate) in udp.chain(tcp) {
         let candidate =
@@ -86,7 +98,7 @@ pub(crate) fn begin(now: Instant, offer: &str, terms: Terms<'_>) -> Result<Begin
         rtc.add_local_candidate(candidate);
     }
     let answer = accept(&mut rtc, &checked)?;
-    if let Some(id) = terms.channel {
+    if let Some(id) = session.channel {
         rtc.direct_api().create_data_channel(ChannelConfig {
             negotiated: Some(id),
             ..ChannelConfig::default()
@@ -99,7 +111,7 @@ pub(crate) fn begin(now: Instant, offer: &str, terms: Terms<'_>) -> Result<Begin
 /// Returns the answer, and whether they have.
 pub(crate) fn again(
     rtc: &mut Rtc,
-    codec: Voice,
+    codec: Codec,
     offer: &str,
     credentials: IceCreds,
 ) -> Result<(String, bool), OfferError> {
@@ -162,7 +174,7 @@ fn refused(message: &str) -> OfferError {
     }
 }
 
-fn config(codec: Voice, credentials: IceCreds, certificate: DtlsCert) -> RtcConfig {
+fn config(codec: Codec, credentials: IceCreds, certificate: DtlsCert) -> RtcConfig {
     // No transport-cc: for audio alone its 50 ms timer costs more than it tells.
     let mut extensions = ExtensionMap::empty();
     extensions.set(1, Extension::AudioLevel);
@@ -172,9 +184,9 @@ fn config(codec: Voice, credentials: IceCreds, certificate: DtlsCert) -> RtcConf
         .set_dtls_cert(certificate)
         .set_dtls_version(DtlsVersion::Auto)
         .clear_codecs()
-        .enable_opus(codec == Voice::Opus, false)
-        .enable_pcmu(codec == Voice::Pcmu, false)
-        .enable_pcma(codec == Voice::Pcma, false)
+        .enable_opus(codec == Codec::Opus, false)
+        .enable_pcmu(codec == Codec::Pcmu, false)
+        .enable_pcma(codec == Codec::Pcma, false)
         .set_stats_interval(Some(PATH_REPORTS))
         .set_extension_map(extensions)
         .set_rtp_mode(true)
@@ -185,10 +197,10 @@ fn config(codec: Voice, credentials: IceCreds, certificate: DtlsCert) -> RtcConf
     config.codec_config().add_config(
         Pt::new_with_value(PT_DIGITS),
         None,
-        Codec::Tele,
+        Format::Tele,
         match codec {
-            Voice::Opus => Frequency::FORTY_EIGHT_KHZ,
-            Voice::Pcmu | Voice::Pcma => Frequency::EIGHT_KHZ,
+            Codec::Opus => Frequency::FORTY_EIGHT_KHZ,
+            Codec::Pcmu | Codec::Pcma => Frequency::EIGHT_KHZ,
         },
         None,
         FormatParams::default(),

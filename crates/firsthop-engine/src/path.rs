@@ -5,10 +5,13 @@
 //! address proved by one socket, whoever sends from it to another has not.
 //!
 //! Invariant *own the path*: STUN goes where the ICE agent says; everything else goes to the
-//! active path, which is the latest that was nominated (authenticated USE-CANDIDATE), or by which the
-//! newest media came, and that has answered a check of ours, whichever came second. Before a path has answered, it is sent at most
-//! [`UNPROVED_FACTOR`] times the bytes it sent (decision 0003), and what it sends besides STUN is
-//! parked.
+//! active path, which is the latest that was nominated (authenticated USE-CANDIDATE), or by which
+//! the newest media came, and that has answered a check of ours, whichever came second. Before a
+//! path has answered, it is sent at most [`UNPROVED_FACTOR`] times the bytes it sent (decision
+//! 0003), and what it sends besides STUN is parked.
+//!
+//! A path whose edge relay is *lost* is left at once for another that is proved, and is used again
+//! when the client is heard by it.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -84,6 +87,10 @@ struct Path {
     route: Route,
     standing: Standing,
     nominated: bool,
+    /// The edge relay in it is silent, and the client has not been heard by it since.
+    lost: bool,
+    /// When the client was last heard by it, with proof that it was the client: a count.
+    heard: u64,
     received_bytes: usize,
     sent_bytes: usize,
     parked: Vec<Vec<u8>>,
@@ -101,6 +108,8 @@ pub struct Paths {
     paths: Vec<Path>,
     /// A route of the active path.
     active: Option<Route>,
+    /// How often the client was heard, by whatever path.
+    heard: u64,
     since: Instant,
     confirmed: u64,
     requests: VecDeque<Request>,
@@ -114,6 +123,7 @@ impl Paths {
         Self {
             paths: Vec::new(),
             active: None,
+            heard: 0,
             since: now,
             confirmed: 0,
             requests: VecDeque::new(),
@@ -132,6 +142,8 @@ impl Paths {
             route,
             standing: Standing::Seen,
             nominated: false,
+            lost: false,
+            heard: 0,
             received_bytes: bytes,
             sent_bytes: 0,
             parked: Vec::new(),
@@ -168,8 +180,7 @@ impl Paths {
         let asked = |r: &Request| r.transaction == transaction && r.route.client == client;
         let request = self.requests.iter().rposition(asked);
         let request = request.and_then(|index| self.requests.remove(index))?;
-        let path = self.find(request.route)?;
-        path.route = request.route;
+        let path = self.hear(request.route)?;
         path.nominated |= request.use_candidate;
         let first = path.standing == Standing::Seen;
         if first {
@@ -189,8 +200,7 @@ impl Paths {
 
     /// Whether a check of ours has that transaction and went by the path of `route`.
     pub fn is_check(&self, transaction: TransactionId, route: Route) -> bool {
-        let mut checks = self.checks.iter();
-        checks.any(|&(check, by)| check == transaction && by.path() == route.path())
+        self.position(transaction, route).is_some()
     }
 
     /// Notes a success answer to one of our checks: 96 random bits came back from where they were
@@ -203,16 +213,15 @@ impl Paths {
         transaction: TransactionId,
         route: Route,
     ) -> Option<Vec<Vec<u8>>> {
-        let sent = |&(check, by): &(_, Route)| check == transaction && by.path() == route.path();
-        let index = self.checks.iter().position(sent)?;
+        let index = self.position(transaction, route)?;
         self.checks.remove(index);
-        let path = self.find(route)?;
+        let path = self.hear(route)?;
         if path.standing != Standing::Confirmed {
             return None;
         }
         path.standing = Standing::Proved;
-        let packets = std::mem::take(&mut path.parked);
-        if path.nominated {
+        let (packets, nominated) = (std::mem::take(&mut path.parked), path.nominated);
+        if nominated || self.active_is_lost() {
             self.active = Some(route);
         }
         Some(packets)
@@ -222,13 +231,35 @@ impl Paths {
     /// If it is the `newest`, the client sends by this path now: where it is proved, so do we, as
     /// QUIC does (RFC 9000 §9.3). Some clients nominate once in a call, and never again.
     pub fn move_to(&mut self, route: Route, newest: bool) {
-        let Some(path) = self.find(route) else {
+        let Some(path) = self.hear(route) else {
             return;
         };
-        path.route = route;
         if newest && path.standing == Standing::Proved {
             self.active = Some(route);
         }
+    }
+
+    /// Leaves the path of `route`, by which no packet comes through: its edge relay is silent. If
+    /// it is the active one, the proved path by which the client was last heard takes its place;
+    /// where there is none, media goes on to it, since there is nothing to lose.
+    ///
+    /// Returns whether this is news. It is none of a path that goes by another edge relay by now.
+    pub fn lost(&mut self, route: Route) -> bool {
+        let edge = |route: Route| route.relay.and_then(|relay| relay.return_hop);
+        let Some(path) = self.find(route) else {
+            return false;
+        };
+        if path.lost || edge(path.route) != edge(route) {
+            return false;
+        }
+        path.lost = true;
+        if self.active_is_lost() {
+            let proved = |path: &&Path| path.standing == Standing::Proved && !path.lost;
+            let others = self.paths.iter().filter(proved);
+            let latest = others.max_by_key(|path| path.heard);
+            self.active = latest.map(|path| path.route).or(self.active);
+        }
+        true
     }
 
     /// Keeps a packet for the moment its path is proved. False: too many, it is lost.
@@ -251,11 +282,12 @@ impl Paths {
     }
 
     /// A route of the path to which everything but STUN goes: the active one, or while there is
-    /// none, the most proved one to `client`.
+    /// none, the most proved one to `client` whose edge relay is not lost.
     pub fn media(&self, client: SocketAddr) -> Option<Route> {
         self.active.or_else(|| {
-            let most_proved = self.paths_of(client).max_by_key(|path| path.standing);
-            most_proved.map(|path| path.route)
+            let paths = self.paths_of(client);
+            let best = paths.max_by_key(|path| (!path.lost, path.standing));
+            best.map(|path| path.route)
         })
     }
 
@@ -287,6 +319,30 @@ impl Paths {
     /// All paths that are kept, for whoever maps them to this session.
     pub fn keys(&self) -> impl Iterator<Item = PathKey> {
         self.paths.iter().map(|path| path.route.path())
+    }
+
+    /// Notes that the client was heard by the path of `route`, with proof that it was the client.
+    fn hear(&mut self, route: Route) -> Option<&mut Path> {
+        self.heard += 1;
+        let heard = self.heard;
+        let path = self.find(route)?;
+        (path.route, path.heard, path.lost) = (route, heard, false);
+        if path.standing == Standing::Proved && self.active_is_lost() {
+            self.active = Some(route);
+        }
+        self.find(route)
+    }
+
+    fn active_is_lost(&self) -> bool {
+        let active = self.active.map(|active| active.path());
+        let mut paths = self.paths.iter();
+        paths.any(|path| path.lost && Some(path.route.path()) == active)
+    }
+
+    /// Where in the list the check is that has that transaction and went by the path of `route`.
+    fn position(&self, transaction: TransactionId, route: Route) -> Option<usize> {
+        let mut checks = self.checks.iter();
+        checks.position(|&(check, by)| check == transaction && by.path() == route.path())
     }
 
     fn find(&mut self, route: Route) -> Option<&mut Path> {
@@ -467,5 +523,124 @@ mod tests {
         // It answers by the other one too, so that is proved, and was nominated last.
         assert!(paths.check_answered([9; 12], by(1)).is_some());
         assert_eq!(paths.active, Some(by(1)));
+    }
+
+    /// The same client by an edge relay of `site`, whose number its address has, and by one of two
+    /// cluster relays.
+    fn by_edge(site: u8, cluster_relay: u8) -> Route {
+        Route {
+            relay: Some(RelayHop {
+                address: SocketAddr::from(([10, 0, 0, cluster_relay], 3500)),
+                ingress: u16::from(site) << 8,
+                return_hop: Some(SocketAddr::from(([10, 9, 0, site], 3500))),
+            }),
+            ..route(1)
+        }
+    }
+
+    /// Paths by the edge relays of `sites`, all proved, the first nominated.
+    fn proved(sites: &[u8]) -> Paths {
+        let mut paths = Paths::new(Instant::now());
+        for (index, &site) in sites.iter().enumerate() {
+            let route = by_edge(site, 1);
+            paths.received(route, 100);
+            paths.request([site; 12], route, index == 0);
+            paths.answered([site; 12], route.client);
+            paths.check([100 + site; 12], route);
+            assert!(paths.check_answered([100 + site; 12], route).is_some());
+        }
+        assert_eq!(paths.active, Some(by_edge(sites[0], 1)));
+        paths
+    }
+
+    fn request(paths: &mut Paths, route: Route, use_candidate: bool) {
+        paths.request([200; 12], route, use_candidate);
+        assert!(paths.answered([200; 12], route.client).is_some());
+    }
+
+    #[test]
+    fn media_leaves_a_lost_edge_for_the_one_heard_last() {
+        let mut paths = proved(&[1, 2, 3]);
+        request(&mut paths, by_edge(2, 1), false);
+        assert!(paths.lost(by_edge(1, 1)));
+        assert_eq!(paths.active, Some(by_edge(2, 1)));
+        assert!(!paths.lost(by_edge(1, 1)), "that is known");
+        assert_eq!(paths.active, Some(by_edge(2, 1)));
+        assert!(paths.lost(by_edge(3, 1)), "it was not in use");
+        assert_eq!(paths.active, Some(by_edge(2, 1)));
+    }
+
+    #[test]
+    fn a_path_that_goes_by_another_edge_by_now_is_not_lost() {
+        let mut paths = proved(&[1, 2]);
+        let mut other = by_edge(1, 1);
+        other.relay.as_mut().unwrap().return_hop = Some(SocketAddr::from(([10, 9, 9, 9], 3500)));
+        paths.move_to(other, true);
+        assert!(!paths.lost(by_edge(1, 1)), "the news are of the one before");
+        assert_eq!(paths.active, Some(other));
+        assert!(!paths.lost(by_edge(4, 1)), "nobody came by that");
+    }
+
+    #[test]
+    fn with_no_other_path_media_goes_on_until_there_is_one() {
+        let mut paths = proved(&[1]);
+        assert!(paths.lost(by_edge(1, 1)));
+        assert_eq!(paths.active, Some(by_edge(1, 1)));
+        paths.received(by_edge(2, 1), 100);
+        request(&mut paths, by_edge(2, 1), false);
+        assert_eq!(paths.active, Some(by_edge(1, 1)), "it has proved nothing");
+        paths.check([9; 12], by_edge(2, 1));
+        assert!(paths.check_answered([9; 12], by_edge(2, 1)).is_some());
+        assert_eq!(paths.active, Some(by_edge(2, 1)));
+        // Both are lost, and one of them is heard again.
+        assert!(paths.lost(by_edge(2, 1)));
+        assert_eq!(paths.active, Some(by_edge(2, 1)));
+        request(&mut paths, by_edge(1, 1), false);
+        assert_eq!(paths.active, Some(by_edge(1, 1)));
+    }
+
+    #[test]
+    fn an_edge_that_comes_back_is_used_again_when_the_client_uses_it() {
+        for use_candidate in [true, false] {
+            let mut paths = proved(&[1, 2]);
+            paths.lost(by_edge(1, 1));
+            request(&mut paths, by_edge(1, 1), use_candidate);
+            let nominated = if use_candidate { 1 } else { 2 };
+            assert_eq!(paths.active, Some(by_edge(nominated, 1)));
+            paths.move_to(by_edge(1, 1), true);
+            assert_eq!(paths.active, Some(by_edge(1, 1)));
+            assert!(paths.lost(by_edge(1, 1)), "it was heard in between");
+        }
+    }
+
+    #[test]
+    fn before_a_path_is_active_a_lost_one_is_the_last_choice() {
+        let mut paths = Paths::new(Instant::now());
+        for site in [1, 2] {
+            paths.received(by_edge(site, 1), 100);
+            request(&mut paths, by_edge(site, 1), false);
+        }
+        paths.check([9; 12], by_edge(1, 1));
+        paths.check_answered([9; 12], by_edge(1, 1));
+        assert_eq!(paths.media(route(1).client), Some(by_edge(1, 1)));
+        paths.lost(by_edge(1, 1));
+        assert_eq!(paths.media(route(1).client), Some(by_edge(2, 1)));
+    }
+
+    #[test]
+    fn another_cluster_relay_is_answered_through_once_the_client_is_heard_by_it() {
+        let mut paths = proved(&[1, 2]);
+        for relay in [2, 1] {
+            request(&mut paths, by_edge(2, relay), false);
+            let moved = paths.spend(by_edge(2, 1), 1000);
+            assert_eq!(moved, Some((by_edge(2, relay), Standing::Proved)));
+        }
+        paths.check([9; 12], by_edge(1, 1));
+        paths.check_answered([9; 12], by_edge(1, 2));
+        let moved = paths.spend(by_edge(1, 1), 1000);
+        assert_eq!(moved, Some((by_edge(1, 2), Standing::Proved)));
+        // Whichever relay tells of it, the edge is the same.
+        assert!(paths.lost(by_edge(1, 1)));
+        assert_eq!(paths.active, Some(by_edge(2, 1)));
     }
 }

@@ -1,8 +1,9 @@
 //! What the agent says: PCM in, one packet every 20 ms out, and an exact account of how much
 //! was sent. Takes `now`; no I/O.
 //!
-//! Of a live source that has got ahead, quiet ticks are left out (`backlog.rs`). Where there is nothing to hear, little is sent (DTX): nothing at all while nothing is said, and a
-//! packet now and then while what is said is silence.
+//! Of a live source that has got ahead, quiet ticks are left out (`backlog.rs`). Where there is
+//! nothing to hear, little is sent (DTX): nothing at all while nothing is said, and a packet now and
+//! then while what is said is silence.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

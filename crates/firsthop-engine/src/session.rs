@@ -12,7 +12,6 @@ use firsthop_wire::demux::{self, Kind};
 use firsthop_wire::hop::Flags;
 use firsthop_wire::stun::{Binding, Class, TransactionId};
 use str0m::channel::ChannelId;
-use str0m::config::DtlsCert;
 use str0m::ice::IceCreds;
 use str0m::media::MediaKind;
 use str0m::net::{Protocol, Receive};
@@ -21,13 +20,13 @@ use str0m::{Input, Output, Rtc, RtcError};
 
 use crate::codec::Codec;
 use crate::event::{CloseReason, Event, SessionId, UtteranceId};
-pub use crate::negotiation::AcceptError;
-use crate::negotiation::{self, Beginning, Terms};
+use crate::negotiation::{self, Beginning};
+pub use crate::negotiation::{AcceptError, SessionConfig};
 use crate::offer::OfferError;
 use crate::packet::OpusPacket;
 use crate::path::{PathKey, Paths, Route, Standing};
 use crate::playout::{Progress, QueueFull};
-use crate::sound::{Hearing, Sound, Speaking};
+use crate::sound::{Hearing, Speaking};
 use crate::voices::{Heard, Voices};
 
 /// From the answer to the end of the DTLS handshake.
@@ -38,26 +37,6 @@ const CONSENT: Duration = Duration::from_secs(30);
 const CLOSING: Duration = Duration::from_millis(200);
 /// Outputs of one drain, far above what a mutation causes: beyond, the stack is going in circles.
 const MAX_OUTPUTS: usize = 10_000;
-
-/// What a new session needs besides the offer.
-pub struct SessionConfig<'a> {
-    /// Its name.
-    pub id: SessionId,
-    /// Our half of the ICE credentials; the ufrag is the routing token.
-    pub credentials: IceCreds,
-    /// The addresses that the answer names, most preferred first: the relay's.
-    pub advertised: &'a [SocketAddr],
-    /// The relay's addresses for clients that cannot send UDP, most preferred first, and less than
-    /// all of `advertised`.
-    pub advertised_tcp: &'a [SocketAddr],
-    /// Shared by all sessions: making one costs milliseconds.
-    pub certificate: DtlsCert,
-    /// The id of a data channel that both sides have agreed on beforehand, if there is one. The
-    /// offer does not tell of such channels (RFC 8831 §6.4).
-    pub channel: Option<u16>,
-    /// How its sound is handed over and taken.
-    pub sound: Sound,
-}
 
 /// Where a session puts what leaves it.
 #[derive(Default)]
@@ -159,26 +138,18 @@ impl Session {
         offer: &str,
         config: SessionConfig<'_>,
     ) -> Result<(Self, String), AcceptError> {
+        let (id, sound) = (config.id, config.sound);
         let ufrag = config.credentials.ufrag.clone();
-        let terms = Terms {
-            credentials: config.credentials,
-            certificate: config.certificate,
-            udp: config.advertised,
-            tcp: config.advertised_tcp,
-            channel: config.channel,
-            opus: matches!(config.sound, Sound::Opus { .. }),
-        };
-        let Beginning { rtc, answer, codec } = negotiation::begin(now, offer, terms)?;
         let udp = config.advertised.iter().map(|&udp| (Protocol::Udp, udp));
-        let tcp = config
-            .advertised_tcp
-            .iter()
-            .map(|&tcp| (Protocol::Tcp, tcp));
+        let tcp = config.advertised_tcp.iter();
+        let tcp = tcp.map(|&tcp| (Protocol::Tcp, tcp));
+        let advertised = udp.chain(tcp).collect();
+        let Beginning { rtc, answer, codec } = negotiation::begin(now, offer, config)?;
         let session = Self {
-            id: config.id,
+            id,
             rtc,
             ufrags: vec![ufrag],
-            advertised: udp.chain(tcp).collect(),
+            advertised,
             state: State::SettingUp {
                 deadline: now + SETUP_DEADLINE,
             },
@@ -188,9 +159,9 @@ impl Session {
             voices: Voices::default(),
             channel: None,
             codec,
-            hearing: Hearing::new(codec, config.sound),
+            hearing: Hearing::new(codec, sound),
             mirror: None,
-            speaking: Speaking::new(codec, config.sound),
+            speaking: Speaking::new(codec, sound),
             authentic: Authentic::No,
             newest: 0,
             counts: SessionCounts::default(),
@@ -276,6 +247,12 @@ impl Session {
             },
             _ => self.counts.malformed += 1,
         }
+    }
+
+    /// Leaves the path of `route`, whose edge relay is silent, if there is another. Returns whether
+    /// that is news.
+    pub fn lost(&mut self, route: Route) -> bool {
+        self.paths.lost(route)
     }
 
     /// Does what is due at `now`.

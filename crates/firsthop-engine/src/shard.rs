@@ -93,6 +93,8 @@ pub enum Command {
     Send(SessionId, String),
     /// Hangs up.
     Close(SessionId),
+    /// Speaks to relays under other keys from now on; every session goes on.
+    Link(Box<RelayLink>),
 }
 
 /// One packet for a client.
@@ -122,7 +124,8 @@ pub struct RelayLink {
 }
 
 impl RelayLink {
-    /// The link of a shard whose address, as tokens name it, is `own`.
+    /// The link of a shard whose address, as tokens name it, is `own`: it takes records under any
+    /// of `secrets`, and seals its own under `key_id`, which has to be one of them.
     #[must_use]
     pub fn new(secrets: &HopSecrets, key_id: u8, own: SocketAddr) -> Self {
         let keys = std::array::from_fn(|id| secrets.pair(id as u8, own));
@@ -249,6 +252,7 @@ impl Shard {
             Command::Close(session) => self.with(now, session, out, |s, outbox| {
                 s.close(at, CloseReason::HungUp, outbox);
             }),
+            Command::Link(link) => self.link = *link,
         }
     }
 
@@ -260,14 +264,14 @@ impl Shard {
             }
             // What a session waits for moves with every packet, mostly to later. The queue learns
             // of it here, and not with every packet.
-            let due = self.slots.get(&id).map(|slot| self.due(&slot.session));
-            if due.is_some_and(|due| due <= now.instant) {
+            let slot = self.slots.get(&id);
+            if slot.is_some_and(|slot| due(self.origin, &slot.session) <= now.instant) {
                 self.with(now, id, out, |s, outbox| {
                     s.handle_timeout(now.instant, outbox)
                 });
             }
             if let Some(slot) = self.slots.get(&id) {
-                let next = self.due(&slot.session).max(now.instant + SHORTEST_WAIT);
+                let next = due(self.origin, &slot.session).max(now.instant + SHORTEST_WAIT);
                 self.schedule(id, next);
             }
         }
@@ -305,7 +309,7 @@ impl Shard {
     fn add(&mut self, now: Now, session: Box<Session>) {
         let id = session.id();
         self.origin.get_or_insert(now.instant);
-        let scheduled = self.due(&session).max(now.instant);
+        let scheduled = due(self.origin, &session).max(now.instant);
         for ufrag in session.ufrags() {
             self.by_ufrag.insert(ufrag.clone(), id);
         }
@@ -341,19 +345,6 @@ impl Shard {
         }
     }
 
-    /// When a session next wants time.
-    fn due(&self, session: &Session) -> Instant {
-        let housekeeping = session.housekeeping().map(|at| {
-            let origin = self.origin.unwrap_or(at);
-            let moments = at.saturating_duration_since(origin).as_micros();
-            let moments = moments.div_ceil(HOUSEKEEPING.as_micros());
-            at.max(origin + HOUSEKEEPING * u32::try_from(moments).unwrap_or(u32::MAX))
-        });
-        housekeeping
-            .into_iter()
-            .fold(session.deadline(), Instant::min)
-    }
-
     fn schedule(&mut self, id: SessionId, at: Instant) {
         if let Some(slot) = self.slots.get_mut(&id) {
             self.deadlines.remove(&(slot.scheduled, id));
@@ -384,6 +375,7 @@ impl Shard {
                     header, payload, ..
                 } = record;
                 let Header {
+                    flags,
                     client,
                     ingress,
                     return_hop,
@@ -394,15 +386,18 @@ impl Shard {
                     ingress,
                     return_hop,
                 };
-                self.receive_packet(
-                    now,
-                    Route {
-                        client,
-                        relay: Some(relay),
-                    },
-                    payload,
-                    out,
-                );
+                let route = Route {
+                    client,
+                    relay: Some(relay),
+                };
+                // Without a packet of the client's: a relay's own word, or nothing that we know.
+                if payload.is_empty() && flags == Flags::EDGE_LOST {
+                    self.lose(route);
+                } else if flags == Flags::default() {
+                    self.receive_packet(now, route, payload, out);
+                } else {
+                    self.count(DropReason::Malformed);
+                }
             }
             Err(HopError::Malformed) => self.count(DropReason::Malformed),
             Err(HopError::UnknownKey) => self.count(DropReason::HopUnknownKey),
@@ -438,6 +433,16 @@ impl Shard {
                     );
                 }
             }
+        }
+    }
+
+    /// Has the session leave a path whose edge relay is silent. A path that nobody holds, or that
+    /// goes by another edge relay by now, is none to leave.
+    fn lose(&mut self, route: Route) {
+        let holder = self.by_path.get(&route.path());
+        let slot = holder.and_then(|holder| self.slots.get_mut(&holder.session));
+        if slot.is_some_and(|slot| slot.session.lost(route)) {
+            self.counters.paths_lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -484,9 +489,8 @@ impl Shard {
         }
         let counts = slot.session.take_counts();
         let over = slot.session.is_closed();
-        let scheduled = slot.scheduled;
-        let due = self.slots.get(&id).map(|slot| self.due(&slot.session));
-        if let Some(due) = due.filter(|&due| due < scheduled) {
+        let due = due(self.origin, &slot.session);
+        if due < slot.scheduled {
             self.schedule(id, due);
         }
         self.counters
@@ -637,6 +641,18 @@ impl Shard {
     fn count(&self, reason: DropReason) {
         self.counters.drop_many(reason, 1);
     }
+}
+
+/// When a session next wants time. Moments of housekeeping are counted from `origin`.
+fn due(origin: Option<Instant>, session: &Session) -> Instant {
+    let housekeeping = session.housekeeping().map(|at| {
+        let origin = origin.unwrap_or(at);
+        let moments = at.saturating_duration_since(origin).as_micros();
+        let moments = moments.div_ceil(HOUSEKEEPING.as_micros());
+        at.max(origin + HOUSEKEEPING * u32::try_from(moments).unwrap_or(u32::MAX))
+    });
+    let deadline = session.deadline();
+    housekeeping.into_iter().fold(deadline, Instant::min)
 }
 
 /// Seeds for the numbers that the WebRTC stack draws, STUN transaction ids among them. Its

@@ -6,8 +6,9 @@ use std::str::FromStr;
 
 use firsthop_wire::hop::{self, HopSecrets};
 use firsthop_wire::token::{self, TokenKeys};
-use pyo3::PyResult;
 use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyMapping;
 
 pub(crate) fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> PyResult<T> {
     text.parse()
@@ -28,6 +29,12 @@ fn key_id(name: &str, id: u8, limit: usize) -> PyResult<u8> {
         "{name}: key ids run from 0 to {}, not {id}",
         limit - 1
     )))
+}
+
+/// Keys by their id.
+pub(crate) fn keys(mapping: &Bound<'_, PyMapping>) -> PyResult<HashMap<u8, Vec<u8>>> {
+    let items = mapping.items()?.extract::<Vec<(u8, Vec<u8>)>>()?;
+    Ok(items.into_iter().collect())
 }
 
 pub(crate) fn token_keys(masters: &HashMap<u8, Vec<u8>>) -> PyResult<TokenKeys> {

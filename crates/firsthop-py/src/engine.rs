@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use firsthop_engine::playout::Encoding;
 use firsthop_engine::sound::{AudioFormat, Sound};
-use firsthop_engine::{DropReason, Engine, EngineConfig, Event, SessionId};
-use pyo3::exceptions::PyRuntimeError;
+use firsthop_engine::{Candidates, DropReason, Engine, EngineConfig, Event, SessionId};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PySequence, PyTuple};
+use pyo3::types::{PyBytes, PyMapping, PySequence, PyTuple};
 
-use crate::convert::{hop_key_id, hop_secrets, parse, pcm_bytes, samples, token_keys};
+use crate::convert::{hop_key_id, hop_secrets, keys, parse, pcm_bytes, samples, token_keys};
 use crate::error::{engine_error, mailbox_full, os_error};
 use crate::packet::{PyOpusPacket, packets};
 
@@ -170,13 +170,26 @@ impl PyEngine {
         offer: &str,
         sound: Sound,
         channel: Option<u16>,
+        advertised: Option<Vec<String>>,
+        advertised_tcp: Option<Vec<String>>,
     ) -> PyResult<(u64, String)> {
         let engine = self.running()?;
+        let udp = advertised.map(|udp| addresses("advertised", &udp));
+        let tcp = advertised_tcp.map(|tcp| addresses("advertised_tcp", &tcp));
+        let (udp, tcp) = (udp.transpose()?, tcp.transpose()?);
+        let candidates = Candidates {
+            udp: udp.as_deref(),
+            tcp: tcp.as_deref(),
+        };
         let (session, answer) = py
-            .detach(|| engine.accept(offer, sound, channel))
+            .detach(|| engine.accept(offer, sound, channel, candidates))
             .map_err(engine_error)?;
         Ok((session.0, answer))
     }
+}
+
+fn addresses(name: &str, texts: &[String]) -> PyResult<Vec<SocketAddr>> {
+    texts.iter().map(|text| parse(name, text)).collect()
 }
 
 #[pymethods]
@@ -208,14 +221,8 @@ impl PyEngine {
             reachable_ip: reachable_ip
                 .map(|ip| parse("reachable_ip", ip))
                 .transpose()?,
-            advertised: advertised
-                .iter()
-                .map(|address| parse::<SocketAddr>("advertised", address))
-                .collect::<PyResult<_>>()?,
-            advertised_tcp: advertised_tcp
-                .iter()
-                .map(|address| parse::<SocketAddr>("advertised_tcp", address))
-                .collect::<PyResult<_>>()?,
+            advertised: addresses("advertised", &advertised)?,
+            advertised_tcp: addresses("advertised_tcp", &advertised_tcp)?,
             direct,
             cluster,
             token_keys: self::token_keys(&token_keys)?,
@@ -234,7 +241,8 @@ impl PyEngine {
     }
 
     /// Accepts an offer: (session, answer).
-    #[pyo3(signature = (offer, *, sample_rate, frame_ms, bitrate, complexity, channel=None))]
+    #[pyo3(signature = (offer, *, sample_rate, frame_ms, bitrate, complexity, channel=None,
+                        advertised=None, advertised_tcp=None))]
     #[allow(clippy::too_many_arguments)] // One per value, all by keyword.
     fn accept(
         &self,
@@ -245,6 +253,8 @@ impl PyEngine {
         bitrate: i32,
         complexity: i32,
         channel: Option<u16>,
+        advertised: Option<Vec<String>>,
+        advertised_tcp: Option<Vec<String>>,
     ) -> PyResult<(u64, String)> {
         let sound = Sound::Pcm(AudioFormat {
             rate: sample_rate,
@@ -254,20 +264,37 @@ impl PyEngine {
                 complexity,
             },
         });
-        self.accept_sound(py, offer, sound, channel)
+        self.accept_sound(py, offer, sound, channel, advertised, advertised_tcp)
     }
 
     /// Accepts an offer, for a session whose sound stays Opus: (session, answer).
-    #[pyo3(signature = (offer, *, frame_ms, channel=None))]
+    #[pyo3(signature = (offer, *, frame_ms, channel=None, advertised=None, advertised_tcp=None))]
+    #[allow(clippy::too_many_arguments)] // One per value, all by keyword.
     fn accept_opus(
         &self,
         py: Python<'_>,
         offer: &str,
         frame_ms: u64,
         channel: Option<u16>,
+        advertised: Option<Vec<String>>,
+        advertised_tcp: Option<Vec<String>>,
     ) -> PyResult<(u64, String)> {
         let batch = Duration::from_millis(frame_ms);
-        self.accept_sound(py, offer, Sound::Opus { batch }, channel)
+        let sound = Sound::Opus { batch };
+        self.accept_sound(py, offer, sound, channel, advertised, advertised_tcp)
+    }
+
+    /// Seals under `key_id` from now on, and takes records under any of `keys`.
+    fn set_keys(&self, keys: &Bound<'_, PyMapping>, key_id: u8) -> PyResult<()> {
+        let keys = self::keys(keys)?;
+        if !keys.contains_key(&key_id) {
+            let message = format!("key_id: there is no key under {key_id}");
+            return Err(PyValueError::new_err(message));
+        }
+        let (token_keys, hop_secrets) = (token_keys(&keys)?, hop_secrets(&keys)?);
+        self.running()?
+            .set_keys(token_keys, &hop_secrets, key_id)
+            .map_err(mailbox_full)
     }
 
     /// Answers an offer in mid-call: `Renegotiated` follows.
@@ -355,8 +382,8 @@ impl PyEngine {
             .collect())
     }
 
-    /// Sums over all shards: `sessions`, `ingress_packets`, `egress_packets`, and one
-    /// `dropped_<reason>` per reason.
+    /// Sums over all shards: `sessions`, `ingress_packets`, `egress_packets`, `paths_lost`, and
+    /// one `dropped_<reason>` per reason.
     fn counters(&self) -> PyResult<HashMap<String, u64>> {
         use std::sync::atomic::Ordering::Relaxed;
         let engine = self.running()?;
@@ -367,6 +394,7 @@ impl PyEngine {
             add("sessions", counters.sessions.load(Relaxed));
             add("ingress_packets", counters.ingress_packets.load(Relaxed));
             add("egress_packets", counters.egress_packets.load(Relaxed));
+            add("paths_lost", counters.paths_lost.load(Relaxed));
             for reason in DropReason::ALL {
                 add(
                     &format!("dropped_{}", reason.as_str()),

@@ -20,5 +20,5 @@ mod _native {
     #[pymodule_export]
     use crate::relay::{PyNotice, PyRelay};
     #[pymodule_export]
-    use crate::wire::{open_token, seal_hop_header, seal_token};
+    use crate::wire::{edge_key, open_token, seal_hop_header, seal_token};
 }

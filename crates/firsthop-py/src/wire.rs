@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
+use firsthop_wire::edge::EdgeKey;
 use firsthop_wire::hop::{Direction, Flags, Header, HopSecrets};
 use firsthop_wire::token::{Claims, Owner, TokenKeys};
 use pyo3::exceptions::PyValueError;
@@ -66,6 +67,13 @@ pub(crate) fn open_token(
     Ok((claims.cluster, address, port, claims.expiry_slot))
 }
 
+/// What an edge relay needs of a cluster's master key: 48 bytes.
+#[pyfunction]
+pub(crate) fn edge_key<'py>(py: Python<'py>, master: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let key = EdgeKey::derive(&fixed("master", master)?);
+    Ok(PyBytes::new(py, &key.to_bytes()))
+}
+
 /// Seals a hop header (RE1) for an empty payload.
 #[pyfunction]
 #[pyo3(signature = (*, secret, key_id, owner, direction, flags, hop_limit, tick, client, ingress,
@@ -97,21 +105,9 @@ pub(crate) fn seal_hop_header<'py>(
             return Err(PyValueError::new_err(message));
         }
     };
-    let mut all = Flags::default();
-    let bits = [
-        Flags::CONFIRM,
-        Flags::PATH,
-        Flags::RELEASE,
-        Flags::NO_SESSION,
-    ];
-    for (bit, flag) in bits.into_iter().enumerate() {
-        if flags >> bit & 1 == 1 {
-            all = all | flag;
-        }
-    }
     let header = Header {
         direction,
-        flags: all,
+        flags: Flags::from_bits(flags),
         key_id,
         hop_limit,
         tick,

@@ -11,12 +11,14 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use siphasher::sip::SipHasher24;
 
+use crate::edge::EdgeKey;
+
 /// First byte of every record, outside all ranges of RFC 7983.
 pub const MAGIC: u8 = 0xE5;
 /// The longest header: IPv6 client and IPv6 return hop, in bytes.
 pub const MAX_HEADER_LEN: usize = FIXED_LEN + 16 + 18 + MAC_LEN;
 /// Length of a cluster secret, in bytes.
-pub const SECRET_LEN: usize = 32;
+pub const SECRET_LEN: usize = crate::edge::MASTER_LEN;
 /// Hop limit with which a header starts.
 pub const HOP_LIMIT: u8 = 3;
 /// Key ids run from 0 to 3.
@@ -45,7 +47,7 @@ pub enum Direction {
     Down,
 }
 
-/// What the transceiver tells the relay about a flow, in the low four bits of the flags byte.
+/// What a hop tells the next about a flow, or about itself: the low six bits of the flags byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags(u8);
 
@@ -58,6 +60,16 @@ impl Flags {
     pub const RELEASE: Self = Self(4);
     /// The transceiver has no such session. The record carries no payload.
     pub const NO_SESSION: Self = Self(8);
+    /// Is anybody there? Between an edge relay and a cluster relay. The record carries no payload.
+    pub const PROBE: Self = Self(0x10);
+    /// The edge relay by which the client came is silent. The record carries no payload.
+    pub const EDGE_LOST: Self = Self(0x20);
+
+    /// The flags that the low six bits say; the others mean nothing.
+    #[must_use]
+    pub fn from_bits(bits: u8) -> Self {
+        Self(bits & 0x3F)
+    }
 
     /// Whether all of `other` are set.
     #[must_use]
@@ -78,7 +90,7 @@ impl std::ops::BitOr for Flags {
 pub struct Header {
     /// Which way.
     pub direction: Direction,
-    /// What the owner says about the flow; none on the way up.
+    /// What the sender says; on the way up only about edge relays.
     pub flags: Flags,
     /// Which cluster secret the MAC is under, 0–3.
     pub key_id: u8,
@@ -90,7 +102,9 @@ pub struct Header {
     pub client: SocketAddr,
     /// Which public socket the client used, as the relay numbers them.
     pub ingress: u16,
-    /// The edge relay to which a cluster relay returns the packet, if one stands in front.
+    /// To whom the receiver passes the packet on, if it is not the last relay on its way: the owner
+    /// where an edge relay speaks with a cluster relay, the edge relay where that speaks with the
+    /// owner.
     pub return_hop: Option<SocketAddr>,
 }
 
@@ -113,10 +127,11 @@ pub fn tick_at(unix_seconds: u64) -> u16 {
     (unix_seconds / TICK_SECONDS) as u16
 }
 
-/// The key of one pair of hops, named by the address of its transceiver side.
+/// The key of one pair of hops, named by the address of its transceiver side; or the one that a
+/// cluster's relays share with edge relays.
 ///
-/// Both directions use it (the direction bit is under the MAC). Whoever holds only this key can
-/// speak for that one address.
+/// Both directions use it (the direction bit is under the MAC). Whoever holds only a transceiver's
+/// key can speak for that one address.
 #[derive(Clone)]
 pub struct PairKey(SipHasher24);
 
@@ -162,16 +177,49 @@ impl HopSecrets {
 impl std::fmt::Debug for HopSecrets {
     /// Ids only: a secret never reaches a log.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ids = self
-            .secrets
-            .iter()
-            .enumerate()
-            .filter(|(_, key)| key.is_some());
-        formatter
-            .debug_set()
-            .entries(ids.map(|(id, _)| id))
-            .finish()
+        show_ids(&self.secrets, formatter)
     }
+}
+
+/// The edge hop keys of a cluster, up to four, told apart by their id.
+#[derive(Clone, Default)]
+pub struct EdgeHopKeys {
+    keys: [Option<PairKey>; KEY_IDS],
+}
+
+impl EdgeHopKeys {
+    /// Adds or replaces the key under `id`.
+    ///
+    /// # Panics
+    /// When `id` is not below [`KEY_IDS`]: configuration is checked before it comes here.
+    pub fn insert(&mut self, id: u8, key: &EdgeKey) {
+        let key = PairKey(SipHasher24::new_with_key(key.hop()));
+        self.keys[usize::from(id)] = Some(key);
+    }
+
+    /// The key under `id`, if there is one.
+    #[must_use]
+    pub fn get(&self, id: u8) -> Option<&PairKey> {
+        self.keys.get(usize::from(id))?.as_ref()
+    }
+}
+
+impl std::fmt::Debug for EdgeHopKeys {
+    /// Ids only: a key never reaches a log.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        show_ids(&self.keys, formatter)
+    }
+}
+
+fn show_ids<T>(
+    keys: &[Option<T>; KEY_IDS],
+    formatter: &mut std::fmt::Formatter<'_>,
+) -> std::fmt::Result {
+    let ids = keys.iter().enumerate().filter(|(_, key)| key.is_some());
+    formatter
+        .debug_set()
+        .entries(ids.map(|(id, _)| id))
+        .finish()
 }
 
 /// A header as bytes, ready to be put before any payload of its flow until the tick changes.
@@ -366,7 +414,7 @@ fn record(bytes: &[u8]) -> Result<(Record<'_>, &[u8]), HopError> {
         1 => true,
         _ => false,
     };
-    if fixed[0] != MAGIC || shape >> 5 != VERSION || !hops_known || flags & 0b0011_0000 != 0 {
+    if fixed[0] != MAGIC || shape >> 5 != VERSION || !hops_known {
         return Err(HopError::Malformed);
     }
     let mut reader = Reader {
@@ -392,7 +440,7 @@ fn record(bytes: &[u8]) -> Result<(Record<'_>, &[u8]), HopError> {
         } else {
             Direction::Up
         },
-        flags: Flags(flags & 0x0F),
+        flags: Flags::from_bits(flags),
         key_id: flags >> 6,
         hop_limit: fixed[3],
         tick: u16::from_be_bytes([fixed[4], fixed[5]]),
@@ -679,14 +727,7 @@ mod tests {
     #[test]
     fn unused_bits_are_zero() {
         let good = datagram(&shapes()[0].0, &[PAYLOAD]);
-        for (position, bits) in [
-            (1, BIT_HOP_V6),
-            (1, 2),
-            (1, 3),
-            (2, 0x10),
-            (2, 0x20),
-            (2, 0x30),
-        ] {
+        for (position, bits) in [(1, BIT_HOP_V6), (1, 2), (1, 3)] {
             let mut bytes = good.clone();
             bytes[position] |= bits;
             assert_eq!(accepted(&bytes), Err(HopError::Malformed), "{bits:#x}");

@@ -6,6 +6,7 @@
 
 pub mod bundle;
 pub mod demux;
+pub mod edge;
 pub mod hop;
 pub mod stun;
 pub mod token;

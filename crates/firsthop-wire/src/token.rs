@@ -11,15 +11,15 @@ use aes::Aes128;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use hkdf::Hkdf;
-use sha2::Sha256;
+
+use crate::edge::EdgeKey;
 
 /// Length of a token as a ufrag, in ice-chars.
 pub const UFRAG_LEN: usize = 32;
 /// Length of a token as bytes.
 pub const TOKEN_LEN: usize = 24;
 /// Length of a master key, in bytes.
-pub const MASTER_LEN: usize = 32;
+pub const MASTER_LEN: usize = crate::edge::MASTER_LEN;
 /// Key ids run from 0 to 6; 7 is reserved.
 pub const KEY_IDS: usize = 7;
 /// Length of an expiry slot, in seconds.
@@ -85,17 +85,11 @@ struct Key {
 }
 
 impl Key {
-    fn derive(master: &[u8; MASTER_LEN]) -> Self {
-        let hkdf = Hkdf::<Sha256>::new(Some(b"firsthop"), master);
-        let expand = |info: &[u8]| {
-            let mut key = [0; 16];
-            hkdf.expand(info, &mut key)
-                .expect("16 bytes are far below HKDF's limit of 8160");
-            Aes128::new(&key.into())
-        };
+    fn new(key: &EdgeKey) -> Self {
+        let (tag, mask) = key.token();
         Self {
-            tag: expand(b"RT1 tag"),
-            mask: expand(b"RT1 mask"),
+            tag: Aes128::new(tag.into()),
+            mask: Aes128::new(mask.into()),
         }
     }
 
@@ -138,7 +132,15 @@ impl TokenKeys {
     /// # Panics
     /// When `id` is not below [`KEY_IDS`]: configuration is checked before it comes here.
     pub fn insert(&mut self, id: u8, master: &[u8; MASTER_LEN]) {
-        self.keys[usize::from(id)] = Some(Key::derive(master));
+        self.insert_edge(id, &EdgeKey::derive(master));
+    }
+
+    /// The same for a holder of the edge key alone.
+    ///
+    /// # Panics
+    /// When `id` is not below [`KEY_IDS`].
+    pub fn insert_edge(&mut self, id: u8, key: &EdgeKey) {
+        self.keys[usize::from(id)] = Some(Key::new(key));
     }
 
     /// Seals `claims` under key `id` as a ufrag; `None` when there is no such key.
@@ -184,6 +186,24 @@ impl TokenKeys {
     /// # Errors
     /// [`TokenError`], cheapest check first; never panics, whatever the bytes.
     pub fn open(&self, ufrag: &[u8], unix_seconds: u64) -> Result<Claims, TokenError> {
+        Sealed::parse(ufrag)?.open(self, unix_seconds)
+    }
+}
+
+/// A ufrag that has the shape of a token. Who holds keys of several clusters tries them in turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Sealed {
+    header: u8,
+    tag: [u8; TAG_LEN],
+    text: [u8; PLAIN_LEN],
+}
+
+impl Sealed {
+    /// Takes a ufrag for a token.
+    ///
+    /// # Errors
+    /// [`TokenError::Shape`] and [`TokenError::Version`].
+    pub fn parse(ufrag: &[u8]) -> Result<Self, TokenError> {
         if ufrag.len() != UFRAG_LEN {
             return Err(TokenError::Shape);
         }
@@ -192,21 +212,25 @@ impl TokenKeys {
             .decode_slice(ufrag, &mut token)
             .map_err(|_| TokenError::Shape)?;
         let header = token[0];
-        let format = header >> 3 & 0b11;
-        if header & 0b111 != VERSION || format > 1 {
+        if header & 0b111 != VERSION || header >> 3 & 0b11 > 1 {
             return Err(TokenError::Version);
         }
-        let id = usize::from(header >> 5);
-        let key = self
-            .keys
-            .get(id)
-            .and_then(Option::as_ref)
-            .ok_or(TokenError::UnknownKey)?;
-
-        let mut tag = [0; TAG_LEN];
+        let (mut tag, mut text) = ([0; TAG_LEN], [0; PLAIN_LEN]);
         tag.copy_from_slice(&token[1..=TAG_LEN]);
-        let mut text = [0; PLAIN_LEN];
         text.copy_from_slice(&token[1 + TAG_LEN..]);
+        Ok(Self { header, tag, text })
+    }
+
+    /// Opens it with `keys` at `unix_seconds`.
+    ///
+    /// # Errors
+    /// [`TokenError::UnknownKey`], [`TokenError::Tag`] and [`TokenError::Expired`], in this order.
+    pub fn open(&self, keys: &TokenKeys, unix_seconds: u64) -> Result<Claims, TokenError> {
+        let &Self { header, tag, .. } = self;
+        let id = usize::from(header >> 5);
+        let key = keys.keys.get(id).and_then(Option::as_ref);
+        let key = key.ok_or(TokenError::UnknownKey)?;
+        let mut text = self.text;
         key.apply_mask(header, &tag, &mut text);
         // Constant time: as integers the tags are compared whole.
         if u64::from_be_bytes(key.tag(header, &text)) != u64::from_be_bytes(tag) {
@@ -214,7 +238,7 @@ impl TokenKeys {
         }
 
         let cluster = u16::from_be_bytes([text[0], text[1]]);
-        let (owner, expiry_slot) = if format == 0 {
+        let (owner, expiry_slot) = if header >> 3 & 0b11 == 0 {
             let ip = Ipv4Addr::new(text[2], text[3], text[4], text[5]);
             let port = u16::from_be_bytes([text[6], text[7]]);
             (Owner::V4(SocketAddrV4::new(ip, port)), text[8])

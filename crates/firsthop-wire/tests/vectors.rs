@@ -4,7 +4,8 @@
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
-use firsthop_wire::hop::{self, Direction, Flags, Header, HopError, HopSecrets};
+use firsthop_wire::edge::EdgeKey;
+use firsthop_wire::hop::{self, Direction, EdgeHopKeys, Flags, Header, HopError, HopSecrets};
 use firsthop_wire::token::{Claims, Owner, TokenError, TokenKeys};
 use serde_json::Value;
 
@@ -64,6 +65,34 @@ fn hop_headers_are_sealed_as_the_vectors_say() {
             "{}",
             text(&case, "name")
         );
+    }
+}
+
+#[test]
+fn edge_keys_are_derived_and_seal_as_the_vectors_say() {
+    for case in cases("re1", "edge") {
+        let (name, key) = (
+            text(&case, "name"),
+            EdgeKey::derive(&bytes(&case, "master")),
+        );
+        assert_eq!(key.to_bytes(), bytes(&case, "edge_key"), "{name}");
+        let (header, mut keys) = (header(&case), EdgeHopKeys::default());
+        keys.insert(header.key_id, &key);
+        let key = keys.get(header.key_id).expect("it was inserted");
+        let mut sealed = Vec::new();
+        header.seal(key).write_record(&[], &mut sealed);
+        assert_eq!(sealed, hex(text(&case, "header")), "{name}");
+    }
+}
+
+#[test]
+fn an_edge_key_opens_what_its_master_sealed() {
+    for case in cases("rt1", "seal") {
+        let key_id = number(&case, "key_id");
+        let mut keys = TokenKeys::default();
+        keys.insert_edge(key_id, &EdgeKey::derive(&bytes(&case, "master")));
+        let ufrag = keys.seal(key_id, &claims(&case), bytes(&case, "nonce"));
+        assert_eq!(ufrag.as_deref(), Some(text(&case, "ufrag")));
     }
 }
 
@@ -139,24 +168,13 @@ fn secrets(case: &Value) -> HopSecrets {
 }
 
 fn header(case: &Value) -> Header {
-    let bits: u8 = number(case, "flags");
-    let flags = [
-        Flags::CONFIRM,
-        Flags::PATH,
-        Flags::RELEASE,
-        Flags::NO_SESSION,
-    ]
-    .into_iter()
-    .enumerate()
-    .filter(|(bit, _)| bits >> bit & 1 == 1)
-    .fold(Flags::default(), |flags, (_, flag)| flags | flag);
     Header {
         direction: match text(case, "direction") {
             "up" => Direction::Up,
             "down" => Direction::Down,
             other => panic!("no such direction: {other}"),
         },
-        flags,
+        flags: Flags::from_bits(number(case, "flags")),
         key_id: number(case, "key_id"),
         hop_limit: number(case, "hop_limit"),
         tick: number(case, "tick"),

@@ -46,6 +46,7 @@ _TRANSCEIVER: Final = {
     "sessions": "Sessions that the engine owns now",
     "ingress_packets": "Packets from clients",
     "egress_packets": "Packets to clients",
+    "paths_lost": "Paths of sessions whose edge relay fell silent",
 }
 _GAUGES: Final = frozenset({"flows", "sessions", "tcp_connections"})
 #: Native counters that have one number per reason: what stands before it -> metric, help.

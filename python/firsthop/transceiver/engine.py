@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
@@ -23,6 +24,15 @@ log = structlog.get_logger()
 Handler = Callable[[Event], None]
 
 _RELAY_PORT = 3478
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The addresses, each `ip:port`, that one session's answers name; the most preferred first."""
+
+    udp: tuple[str, ...]
+    tcp: tuple[str, ...] = ()
+    """For clients that cannot send UDP. Less preferred than all of `udp`."""
 
 
 class EngineLoop:
@@ -79,15 +89,28 @@ class EngineLoop:
         self._loop.add_reader(self._engine.fileno(), self._dispatch)
 
     def answer(
-        self, offer: str, handler: Handler, sample_rate: int | None, channel: int | None = None
+        self,
+        offer: str,
+        handler: Handler,
+        sample_rate: int | None,
+        channel: int | None = None,
+        candidates: Candidates | None = None,
     ) -> tuple[EngineLine, str]:
-        """Accept an SDP offer; return the session as the line of a call, and the SDP answer."""
-        session, answer = self.accept(offer, handler, sample_rate, channel)
+        """Accept an SDP offer; return the session as the line of a call, and the SDP answer.
+
+        As `accept`.
+        """
+        session, answer = self.accept(offer, handler, sample_rate, channel, candidates)
         kind = OpusLine if sample_rate is None else EngineLine
         return kind(self.engine, session, self.renegotiate), answer
 
     def accept(
-        self, offer: str, handler: Handler, sample_rate: int | None, channel: int | None = None
+        self,
+        offer: str,
+        handler: Handler,
+        sample_rate: int | None,
+        channel: int | None = None,
+        candidates: Candidates | None = None,
     ) -> tuple[int, str]:
         """Accept an SDP offer; `handler` gets the session's events, `Event.Closed` last.
 
@@ -96,6 +119,7 @@ class EngineLoop:
             handler: Called on the running loop.
             sample_rate: Of the session's PCM, in Hz; None: its sound stays Opus.
             channel: The id of a data channel that both sides know of, if there is one.
+            candidates: What the session's answers name; None: the addresses of the settings.
 
         Returns:
             The session's number and the SDP answer.
@@ -103,11 +127,17 @@ class EngineLoop:
         Raises:
             OfferError: The offer is wrong.
             OverloadedError: There is no room.
+            ValueError: A candidate is no transport address.
         """
         audio = self._settings.audio
+        udp, tcp = (candidates.udp, candidates.tcp) if candidates else (None, None)
         if sample_rate is None:
             session, answer = self.engine.accept_opus(
-                offer, frame_ms=audio.frame_ms, channel=channel
+                offer,
+                frame_ms=audio.frame_ms,
+                channel=channel,
+                advertised=udp,
+                advertised_tcp=tcp,
             )
         else:
             session, answer = self.engine.accept(
@@ -117,6 +147,8 @@ class EngineLoop:
                 bitrate=audio.bitrate,
                 complexity=audio.complexity,
                 channel=channel,
+                advertised=udp,
+                advertised_tcp=tcp,
             )
         # Events are dispatched by this same loop, so none can have been missed.
         self._handlers[session] = handler
@@ -136,6 +168,18 @@ class EngineLoop:
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._offers.setdefault(session, deque()).append(answer)
         return await answer
+
+    def set_keys(self, keys: Mapping[int, bytes], key_id: int) -> None:
+        """Seal new tokens and hop headers under `key_id`; take records under any of `keys`.
+
+        Sessions go on, and their tokens stay as they are.
+
+        Raises:
+            OverloadedError: The engine does not keep up; it is safe to try again.
+            RuntimeError: It does not run.
+            ValueError: There is no key under `key_id`, or one is not of 32 bytes.
+        """
+        self.engine.set_keys(keys, key_id)
 
     def stop(self) -> None:
         """Hang up every session and end the shards; every handler hears that it is closed."""

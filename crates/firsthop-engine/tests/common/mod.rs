@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "every test file uses its own part of it")]
 
+pub(crate) mod edges;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -35,6 +37,8 @@ use str0m::media::{Direction, Frequency, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive, TcpType};
 use str0m::rtp::{RtpPacket, RtpWrite, SeqNo};
 use str0m::{Candidate, Input, Rtc, RtcConfig, RtcError};
+
+use edges::{Edges, edge_addresses};
 
 pub(crate) const RATE: u32 = 24_000;
 pub(crate) const FRAME: Duration = Duration::from_millis(20);
@@ -191,6 +195,10 @@ pub(crate) struct World {
     pub(crate) relay_counters: Vec<Arc<firsthop_relay::Counters>>,
     /// The relay that serves the public address now; `None` is the shard itself.
     pub(crate) via: Option<usize>,
+    /// Edge relays in front of relays of the cluster, instead of the relay.
+    edges: Option<Edges>,
+    /// What answers name for clients that send UDP.
+    pub(crate) advertised: Vec<SocketAddr>,
     /// Which of the relay's public sockets clients use now.
     pub(crate) socket: u16,
     /// Packets for clients that each public socket has passed on, and of these, all but STUN.
@@ -230,6 +238,15 @@ impl World {
         Self::new(Some(0))
     }
 
+    /// A shard behind two edge relays, of which answers name the first first.
+    pub(crate) fn behind_edges() -> Self {
+        Self {
+            edges: Some(Edges::new()),
+            advertised: edge_addresses().to_vec(),
+            ..Self::relayed()
+        }
+    }
+
     fn new(via: Option<usize>) -> Self {
         LazyLock::force(&CERTIFICATE);
         let now = Instant::now();
@@ -246,6 +263,8 @@ impl World {
             relays: relays.collect(),
             relay_counters: relay_counters.to_vec(),
             via,
+            edges: None,
+            advertised: vec![public_address()],
             socket: 0,
             passed_by_socket: [0; 2],
             media_by_socket: [0; 2],
@@ -350,7 +369,7 @@ impl World {
         let config = SessionConfig {
             id,
             credentials: self.credentials(),
-            advertised: &[public_address()],
+            advertised: &self.advertised,
             advertised_tcp: &public_tcp_addresses(),
             certificate: CERTIFICATE.clone(),
             channel: self.channel,
@@ -734,9 +753,12 @@ impl World {
             return self.take(output);
         }
         let by_tcp = public_tcp_addresses().contains(&to);
-        if by_tcp || to == public_address() {
+        let edge = self.edges.as_ref();
+        let edge = edge.and_then(|_| edge_addresses().iter().position(|&edge| edge == to));
+        if by_tcp || edge.is_some() || to == public_address() {
             if !self.lose_up.is_some_and(|lose| lose(&bytes)) {
                 let socket = if by_tcp { 1 } else { self.socket };
+                let socket = edge.map_or(socket, |edge| edge as u16);
                 self.arrive_at_edge(from, socket, &bytes);
             }
             return;
@@ -771,6 +793,10 @@ impl World {
         ledger.answered |=
             Binding::parse(bytes).is_ok_and(|binding| binding.class == Class::BindingSuccess);
 
+        if self.edges.is_some() {
+            let output = self.up_by_edge(usize::from(socket), from, bytes);
+            return self.take(output);
+        }
         let mut output = Output::default();
         let clock = self.clock();
         match self.via {
@@ -823,6 +849,10 @@ impl World {
         for (to, datagram) in trains {
             let relay = (0..self.relays.len()).find(|&n| upstream_address(n) == to);
             let relay = relay.expect("only relays sent records");
+            if self.edges.is_some() {
+                self.down_by_edges(relay, &datagram);
+                continue;
+            }
             let relay_now = self.relay_now();
             let mut deliveries = Vec::new();
             self.relays[relay].egress(relay_now, shard_address(), &datagram, |delivery| {
@@ -857,6 +887,7 @@ impl World {
         let by_tcp = socket == 1 && self.clients.iter().any(tcp_client);
         let from = match by_tcp {
             true => public_tcp_addresses()[usize::from(client.is_ipv6())],
+            false if self.edges.is_some() => edge_addresses()[socket],
             false => public_address(),
         };
         self.fly(from, client, bytes);
