@@ -256,7 +256,7 @@ fn what_cannot_start_says_why_and_leaves_nothing_running() {
             config.workers = 2;
         }),
         ("flow_capacity", |config| config.flow_capacity = 0),
-        ("hop_key_id", |config| config.hop_key_id = 0),
+        ("clusters", |config| config.clusters[0].key_id = 0),
         ("clusters", |config| config.clusters.extend_from_within(..)),
         ("clusters", |config| {
             config.clusters[0].prefix = Some("fd00::/48".parse().unwrap())
