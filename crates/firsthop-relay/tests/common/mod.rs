@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses its own part of it")]
 
 pub(crate) mod chain;
+pub(crate) mod sockets;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
