@@ -237,7 +237,7 @@ UP = re1.Header(
 CLIENT_V6 = re1.Address.parse("[2001:db8:aaaa::17]:61000")
 HOP_V4 = re1.Address.parse("203.0.113.5:4000")
 HOP_V6 = re1.Address.parse("[2001:db8:bbbb::5]:4000")
-# A client of the ingress point 3, behind an edge relay, as the cluster's relay and its owner see it.
+# A client of ingress point 3, behind an edge relay, as the cluster's relay and its owner see it.
 EDGE = re1.Address.parse("192.0.2.9:3479")
 BY_EDGE = replace(UP, ingress=3 << 8 | 1, hop_limit=2, return_hop=EDGE)
 

@@ -30,6 +30,8 @@ RELAY = {
     "tcp_closed_idle": 17,
     "flows_found": 18,
     "flows_restored": 19,
+    "edges": 20,
+    "edge_lost": 21,
 }
 ENGINE = {
     "sessions": 1,
@@ -87,6 +89,14 @@ def test_counters_of_workers_are_told_apart_and_read_at_each_scrape() -> None:
     assert value(metrics, "firsthop_relay_worker_flows", worker="1") == 6
     workers[1]["egress_packets"] = 99
     assert value(metrics, "firsthop_relay_worker_egress_packets_total", worker="1") == 99
+
+
+def test_relays_that_an_edge_sends_to_are_told_apart() -> None:
+    metrics = Metrics()
+    metrics.watch_next_hops(lambda: [(7, "192.0.2.1:3479", True), (8, "192.0.2.2:3479", False)])
+    name = "firsthop_relay_next_hop_alive"
+    assert value(metrics, name, cluster="7", relay="192.0.2.1:3479") == 1
+    assert value(metrics, name, cluster="8", relay="192.0.2.2:3479") == 0
 
 
 def test_relay_and_transceiver_of_one_process_do_not_mix() -> None:
