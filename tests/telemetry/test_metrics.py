@@ -142,9 +142,13 @@ def test_names_and_labels_are_a_closed_set() -> None:
     metrics.backend_connections.labels("opened").inc()
     metrics.backend_disconnections.labels("lost").inc()
     metrics.flow_cache_lookups.labels("hit").inc()
+    metrics.fleet_healthy.labels("cluster").set(2)
+    metrics.fleet_sessions.labels("fra").set(70)
+    metrics.fleet_view_age_seconds.labels("file").set(0.5)
     for name, labels in samples(metrics):
-        assert re.fullmatch(r"firsthop_(relay|transceiver|signaling)_[a-z_]+", name)
-        assert {key for key, _ in labels} <= {"reason", "code", "le", "result", "worker"}
+        assert re.fullmatch(r"firsthop_(relay|transceiver|signaling|fleet)_[a-z_]+", name)
+        closed = {"reason", "code", "le", "result", "worker", "part", "cluster", "source"}
+        assert {key for key, _ in labels} <= closed
 
 
 def test_two_processes_worth_of_metrics_live_side_by_side() -> None:

@@ -14,6 +14,8 @@ from fastapi import FastAPI
 from firsthop import flowcache
 from firsthop._native import Relay
 from firsthop.config import Settings
+from firsthop.fleet.beat import Beat
+from firsthop.fleet.beat import Place as FleetPlace
 from firsthop.relay import takeover
 from firsthop.relay.clusters import native_clusters
 from firsthop.relay.notices import Notices
@@ -125,7 +127,13 @@ class RelayService:
         clusters = native_clusters(settings)
         with contextlib.suppress(RuntimeError):  # Not running, or handing over.
             self._running().set_clusters(settings.relay.edges, clusters)
+        if self._notices is not None:
+            self._notices.use(settings.key_bytes(), settings.key_id)
         self._settings = settings
+
+    def beat(self) -> Beat:
+        """What the relay tells the fleet of itself."""
+        return Beat(FleetPlace("ingress", self._settings.relay.site))
 
     def _make(self, place: Place | None) -> Relay:
         """Make a native relay that does not run yet, on new sockets or on those of `place`."""

@@ -150,6 +150,12 @@ class Metrics:
             "WebSockets closed because their clients did not keep up",
             registry=self._registry,
         )
+        self.gateway_requests = Counter(
+            "firsthop_gateway_requests",
+            "Requests that a gateway passed on, by cluster and result",
+            ["cluster", "result"],
+            registry=self._registry,
+        )
         self.setup_seconds = Histogram(
             "firsthop_transceiver_setup_seconds",
             "From the answer to ICE and DTLS being done",
@@ -232,6 +238,30 @@ class Metrics:
             "firsthop_relay_flow_cache_lookup_seconds",
             "From the wake-up that brought questions to their answers",
             buckets=(0.0005, 0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.02, 0.05, 0.1),
+            registry=self._registry,
+        )
+
+        self.fleet_healthy = Gauge(
+            "firsthop_fleet_healthy",
+            "Clusters and ingress points of the fleet that answer",
+            ["part"],
+            registry=self._registry,
+        )
+        self.fleet_sessions = Gauge(
+            "firsthop_fleet_sessions",
+            "Calls that a cluster has now, as its heartbeats say",
+            ["cluster"],
+            registry=self._registry,
+        )
+        self.fleet_view_age_seconds = Gauge(
+            "firsthop_fleet_view_age_seconds",
+            "Since what is known of the fleet was last good, by where it comes from",
+            ["source"],
+            registry=self._registry,
+        )
+        self.fleet_garbage = Counter(
+            "firsthop_fleet_garbage",
+            "Places of heartbeats that held what nobody with our keys has written",
             registry=self._registry,
         )
 
