@@ -144,6 +144,21 @@ async def test_who_does_not_answer_twice_is_down(stack: AsyncExitStack, fleet_fi
     assert [line["event"] for line in logs] == ["fleet.cluster_down", "fleet.ingress_down"]
 
 
+async def test_who_has_chosen_a_cluster_asks_ingress_points_only(
+    stack: AsyncExitStack, fleet_file: Path
+) -> None:
+    dead = "http://127.0.0.1:1"
+    clusters = [FLEET["clusters"][0] | {"signaling": [dead]}]
+    ingresses = [FLEET["ingresses"][0] | {"health": [dead]}]
+    write(fleet_file, {"clusters": clusters, "ingresses": ingresses})
+    watching = Observer(settings(fleet_file), Metrics(), clusters=False)
+    stack.push_async_callback(watching.stop)
+    await watching.look()
+    await watching.look()
+    assert watching.view.cluster(1).healthy
+    assert not watching.view.ingress(1).healthy
+
+
 async def test_heartbeats_tell_sessions_room_and_who_drains(
     stack: AsyncExitStack, fleet_file: Path, redis_server: RedisServer
 ) -> None:

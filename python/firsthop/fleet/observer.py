@@ -39,13 +39,16 @@ class Observer:
     Args:
         settings: All settings.
         metrics: Where it is told how the fleet does, and how old the view is.
+        clusters: Whether clusters are watched too. Of those who have chosen theirs, there are many;
+            they need the ingress points, and no heartbeats.
 
     Raises:
         ConfigError: The fleet file is wrong.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, *, clusters: bool = True) -> None:
         self._metrics = metrics
+        self._clusters = clusters
         self._fleet = Fleet()
         self._file: WatchedFile[Fleet] | None = None
         if settings.fleet.file is not None:
@@ -54,9 +57,10 @@ class Observer:
         self._probes = Probes()
         self._listening: Listening | None = None
         keys = keyring.of_fleet(settings)
-        if settings.fleet.state != "memory" and keys is None:
+        listens = clusters and settings.fleet.state != "memory"
+        if listens and keys is None:
             log.warning("fleet.no_keys", effect="heartbeats are not read; see fleet.keys")
-        elif settings.fleet.state != "memory" and keys is not None:
+        elif listens and keys is not None:
             garbage = metrics.fleet_garbage.inc
             self._listening = Listening(settings.fleet.state, keys, garbage)
         self._beats: Mapping[Place, Sequence[Beat]] = {}
@@ -111,7 +115,7 @@ class Observer:
             self._file_age.note(self._file.problem)
 
     async def _probe(self) -> None:
-        await self._probes.round(self._fleet)
+        await self._probes.round(self._fleet, clusters=self._clusters)
         self._compose()
 
     async def _listen(self) -> None:

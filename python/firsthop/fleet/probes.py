@@ -63,12 +63,12 @@ class Probes:
         """How those do that are asked. Those without URLs are not, and count as up."""
         return MappingProxyType(self._health)
 
-    async def round(self, fleet: Fleet) -> None:
-        """Ask all once."""
+    async def round(self, fleet: Fleet, *, clusters: bool = True) -> None:
+        """Ask all ingress points once, and all clusters too unless they are left out."""
         asked = {
             place: urls
             for place, urls in [
-                *((Place("cluster", it.id), it.signaling) for it in fleet.clusters),
+                *((Place("cluster", it.id), it.signaling) for it in fleet.clusters if clusters),
                 *((Place("ingress", it.id), it.health) for it in fleet.ingresses),
             ]
             if urls

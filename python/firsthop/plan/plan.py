@@ -33,7 +33,7 @@ BOUGHT: Final = (
     Figure("memory", "GiB", "of relays and transceivers"),
     Figure("cache_memory", "MiB", "of the flow cache's Redis"),
     Figure("heartbeats", "1/s", "beats of these processes into the fleet's Redis"),
-    Figure("fleet_reads", "Mbit/s", "that transceivers read of the fleet's Redis, all of one"),
+    Figure("fleet_reads", "Mbit/s", "that each gateway reads of the fleet's Redis"),
 )
 #: What passes a region in its worst scenario; of all regions together, while none is lost.
 PASSING: Final = (
@@ -89,8 +89,11 @@ def plan(demand: Demand, regions: Regions) -> Plan:
     cases = list(scenarios(regions))
     calm = {name: sizing.load(share) for name, share in cases[0].shares.items()}
     planned = tuple(_region(region, cases, calm, sizing) for region in regions.regions)
-    _add_fleet_reads(planned, sizing)
-    return Plan(demand, basis, sizing.sessions_each(), planned, _whole(planned, calm, sizing))
+    reads = sizing.fleet_reads(total(of.figures["heartbeats"] for of in planned))
+    for of in planned:
+        of.figures["fleet_reads"] = reads
+    whole = _whole(planned, calm, sizing) | {"fleet_reads": reads}
+    return Plan(demand, basis, sizing.sessions_each(), planned, whole)
 
 
 def _region(
@@ -109,13 +112,6 @@ def _region(
     shares = [case.shares[region.name] for case in mine]
     worst = max(range(len(mine)), key=lambda at: shares[at].entering + shares[at].served)
     return RegionPlan(region, mine[worst].lost, figures)
-
-
-def _add_fleet_reads(regions: Sequence[RegionPlan], sizing: Sizing) -> None:
-    """Every transceiver reads the beats of all processes, wherever they are."""
-    beats = total(of.figures["heartbeats"] for of in regions)
-    for of in regions:
-        of.figures["fleet_reads"] = sizing.fleet_reads(of.figures["transceivers"], beats)
 
 
 def _bought(

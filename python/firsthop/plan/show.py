@@ -81,7 +81,7 @@ _PARTS: Final = (
             _Column("flow cache, ops/s", "cache_operations", 1),
             _Column("its memory, MiB", "cache_memory", 1),
             _Column("fleet, beats/s", "heartbeats"),
-            _Column("fleet, Mbit/s read", "fleet_reads", 1),
+            _Column("Mbit/s per gateway", "fleet_reads", 1),
         ),
     ),
     _Part(

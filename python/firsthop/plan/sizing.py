@@ -161,9 +161,9 @@ class Sizing:
         """Return how many clusters have room for so many transceivers to report."""
         return (transceivers / self.basis["beat_slots"]).whole()
 
-    def fleet_reads(self, readers: Quantity, beats: Quantity) -> Quantity:
-        """Return the Mbit/s of so many that read so many beats per second."""
-        return readers * beats * self.basis["beat_bytes"] * (8 / 1e6)
+    def fleet_reads(self, beats: Quantity) -> Quantity:
+        """Return the Mbit/s of one that reads so many beats per second."""
+        return beats * self.basis["beat_bytes"] * (8 / 1e6)
 
     def offer_cores(self, load: Load) -> Quantity:
         """Return the cores that offers and their handshakes keep busy."""

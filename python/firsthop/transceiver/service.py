@@ -58,7 +58,7 @@ class TransceiverService:
         self._observer: Observer | None = None
         self._steering: Steering | None = None
         if settings.fleet.file is not None:
-            self._observer = observer = Observer(settings, metrics)
+            self._observer = observer = Observer(settings, metrics, clusters=False)
             self._steering = Steering.of(settings, lambda: observer.view)
 
     async def prepare(self) -> None:
