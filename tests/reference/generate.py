@@ -286,7 +286,7 @@ def _re1_seal_cases() -> Iterator[Json]:
     )
     yield _re1_seal("up_by_an_edge", BY_EDGE)
     yield _re1_seal("down_by_an_edge", replace(BY_EDGE, direction=re1.DOWN, flags=3, hop_limit=3))
-    yield _re1_seal("edge_lost", replace(BY_EDGE, flags=0b10_0000))
+    yield _re1_seal("edge_lost", replace(BY_EDGE, flags=0b10_0000, hop_limit=3))
     yield _re1_seal("ipv6_owner", UP, owner="[2001:db8:1:2:a:b:c:d]:5000")
     yield _re1_seal("another_port_of_the_owner", UP, owner="10.0.0.7:5001")
     # The pair key sees IPv4 as v4-mapped, so this header equals that of the case "up".

@@ -302,3 +302,14 @@ fn only_an_authentic_answer_of_the_relay_itself_keeps_it_alive() {
         "a stranger with the key"
     );
 }
+
+#[test]
+fn an_owner_cannot_answer_for_its_relay() {
+    let mut chain = Chain::new();
+    let arrived = chain.call(client(), Name::A);
+    // Flags between hops are no owner's to set: the record is for the client like any other.
+    for flags in [Flags::PROBE, Flags::EDGE_LOST, Flags::PROBE | Flags::PATH] {
+        assert_eq!(chain.answer(&arrived, flags, &rtp()).len(), 1);
+    }
+    assert_eq!(chain.drops(), []);
+}
