@@ -188,7 +188,7 @@ async def test_answers_name_a_sessions_own_candidates_in_their_order() -> None:
         assert candidates_of(answer) == list(near.udp + near.tcp)
         _, answer = loop.accept(OFFER, Inbox(), None)
         assert candidates_of(answer) == ["198.51.100.1:3478"]
-        with pytest.raises(ValueError, match="advertised_tcp: 'nowhere'"):
+        with pytest.raises(ValueError, match='advertised_tcp: "nowhere"'):
             loop.accept(OFFER, Inbox(), 16_000, candidates=Candidates((), ("nowhere",)))
     finally:
         loop.stop()
