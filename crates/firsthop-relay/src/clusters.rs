@@ -76,6 +76,7 @@ impl Clusters {
     }
 
     /// Whose transceiver may be at `address`.
+    #[inline]
     pub(crate) fn of_owner(&self, address: SocketAddr) -> Option<usize> {
         let index = self.owners.find(address.ip())?;
         let ports = &self.all[index].cluster.ports;
@@ -83,13 +84,24 @@ impl Clusters {
         (address.port() != 0 && ports.contains(&address.port())).then_some(index)
     }
 
+    /// The same for an address that is known to be one's.
+    #[inline]
+    pub(crate) fn of_known_owner(&self, address: SocketAddr) -> Option<usize> {
+        match self.all.len() {
+            1 => Some(0),
+            _ => self.owners.find(address.ip()),
+        }
+    }
+
     /// The same for the transceivers that this relay reaches itself.
+    #[inline]
     pub(crate) fn of_reached_owner(&self, address: SocketAddr) -> Option<usize> {
         self.of_owner(address)
             .filter(|&index| matches!(self.all[index].way, Way::Direct(_)))
     }
 
     /// The cluster whose relay is at `address`, and its number there.
+    #[inline]
     pub(crate) fn of_relay(&self, address: SocketAddr) -> Option<(usize, usize)> {
         // Most relays are no edges, and need not hash.
         if self.relays.is_empty() {
@@ -105,6 +117,7 @@ impl Clusters {
             .position(|served| served.cluster.id == id && matches!(served.way, Way::Direct(_)))
     }
 
+    #[inline]
     pub(crate) fn is_edge(&self, ip: IpAddr) -> bool {
         self.edges.find(ip).is_some()
     }
@@ -139,12 +152,14 @@ impl Clusters {
     }
 
     /// Under which of the keys of cluster `index` this relay seals.
+    #[inline]
     pub(crate) fn key_id(&self, index: usize) -> u8 {
         self.all[index].cluster.key_id
     }
 
     /// The return hop of what goes towards `owner` in cluster `index`: where relays come in
     /// between, they must be told whose it is.
+    #[inline]
     pub(crate) fn hop_to(&self, index: usize, owner: SocketAddr) -> Option<SocketAddr> {
         match self.all[index].way {
             Way::Direct(_) => None,
@@ -153,6 +168,7 @@ impl Clusters {
     }
 
     /// Where a flow with the keyed hash of `hash` goes for `owner` in cluster `index`.
+    #[inline]
     pub(crate) fn next_hop(
         &self,
         index: usize,
@@ -176,6 +192,7 @@ impl Clusters {
     }
 
     /// Verifies a record that `owner` in cluster `index` sent.
+    #[inline]
     pub(crate) fn verify_owner(
         &mut self,
         index: usize,

@@ -434,16 +434,19 @@ impl Forwarder {
             return Ok((self.next_hop(key, cluster, owner), header));
         }
         let (slot, flow) = known.ok_or(DropReason::UnknownFlow)?;
+        let tick = hop::tick_at(now.unix_seconds);
+        if (flow.tick, flow.epoch) == (tick, self.epoch) {
+            let cluster = self.clusters.of_known_owner(flow.owner);
+            let cluster = cluster.ok_or(DropReason::UnknownFlow)?;
+            self.flows.touch(now.elapsed, slot);
+            let header = self.header_up(key, cluster, flow.owner, tick);
+            let to = self.next_hop(key, cluster, flow.owner);
+            return Ok((to, header.sealed_with(flow.mac)));
+        }
         // What its owner was before the clusters changed does not count.
         let cluster = self.clusters.of_owner(flow.owner);
         let cluster = cluster.ok_or(DropReason::UnknownFlow)?;
-        let to = self.next_hop(key, cluster, flow.owner);
         self.flows.touch(now.elapsed, slot);
-        let tick = hop::tick_at(now.unix_seconds);
-        if (flow.tick, flow.epoch) == (tick, self.epoch) {
-            let header = self.header_up(key, cluster, flow.owner, tick);
-            return Ok((to, header.sealed_with(flow.mac)));
-        }
         let header = self.seal_up(now, key, cluster, flow.owner)?;
         let resealed = Flow {
             mac: header.mac(),
@@ -452,7 +455,7 @@ impl Forwarder {
             ..flow
         };
         self.flows.set(slot, resealed);
-        Ok((to, header))
+        Ok((self.next_hop(key, cluster, flow.owner), header))
     }
 
     /// Keeps a packet of an unknown flow for a moment, or tells why it is dropped.
@@ -486,6 +489,7 @@ impl Forwarder {
     }
 
     /// As whom `address` may speak; `None` when it may not at all.
+    #[inline]
     fn source(&self, address: SocketAddr) -> Option<Source> {
         let source = Source {
             address,
@@ -498,6 +502,7 @@ impl Forwarder {
     }
 
     /// Judges a record by who may have sent it; `None` when it goes on to another hop, or ends here.
+    #[inline]
     fn accept<'a>(
         &mut self,
         now: Now,
@@ -520,6 +525,7 @@ impl Forwarder {
     }
 
     /// Judges a record that only an owner in `cluster` can have sent.
+    #[inline]
     fn take_from_owner<'a>(
         &mut self,
         now: Now,
@@ -563,6 +569,7 @@ impl Forwarder {
     }
 
     /// What becomes of a record of `owner`, which is authentic, for a client of ours.
+    #[inline]
     fn hand_to_client<'a>(
         &mut self,
         now: Now,
@@ -595,7 +602,14 @@ impl Forwarder {
         key: FlowKey,
         flags: Flags,
     ) -> Result<(), DropReason> {
-        let held = self.held(key);
+        let slot = self.flows.find(&key);
+        let mut held = slot.map(|slot| (slot, self.flows.get(slot)));
+        // Mostly it is the owner's own, and then that is allowed.
+        if let Some((_, flow)) = held
+            && flow.owner != source
+        {
+            held = self.held(key);
+        }
         let proved = flags.contains(Flags::PATH);
         let ends = flags.contains(Flags::RELEASE);
         let absent = flags.contains(Flags::NO_SESSION);
@@ -736,6 +750,7 @@ impl Forwarder {
     }
 
     /// Where packets of a flow go first on their way to `owner`.
+    #[inline]
     fn next_hop(&self, key: FlowKey, cluster: usize, owner: SocketAddr) -> SocketAddr {
         self.clusters
             .next_hop(cluster, owner, || self.flows.hash(&key))
@@ -755,6 +770,7 @@ impl Forwarder {
 
     /// The header does not depend on which relay of the cluster it goes to: when a flow moves from
     /// one to another, its MAC stays.
+    #[inline]
     fn header_up(&self, key: FlowKey, cluster: usize, owner: SocketAddr, tick: u16) -> Header {
         Header {
             direction: Direction::Up,

@@ -8,12 +8,16 @@ use crate::config::Cluster;
 
 /// Networks of sets that do not overlap, in the order of their addresses.
 #[derive(Debug, Default)]
-pub(crate) struct Ranges(Vec<Range>);
+pub(crate) struct Ranges {
+    // Apart, and as numbers: every packet looks here.
+    v4: Vec<Range<u32>>,
+    v6: Vec<Range<u128>>,
+}
 
 #[derive(Debug)]
-struct Range {
-    first: IpAddr,
-    last: IpAddr,
+struct Range<T> {
+    first: T,
+    last: T,
     /// The number of its set.
     set: usize,
 }
@@ -26,24 +30,26 @@ impl Ranges {
     pub(crate) fn new<'a>(
         sets: impl IntoIterator<Item = &'a [IpNet]>,
     ) -> Result<Self, (usize, usize)> {
-        let sets = sets.into_iter().enumerate();
-        let ranges = sets.flat_map(|(set, networks)| {
-            let networks = IpNet::aggregate(&networks.to_vec());
-            networks.into_iter().map(move |network| Range {
-                first: network.network(),
-                last: network.broadcast(),
-                set,
-            })
-        });
-        let mut ranges: Vec<_> = ranges.collect();
-        ranges.sort_by_key(|range| range.first);
-        for pair in ranges.windows(2) {
-            if pair[1].first <= pair[0].last {
-                let (one, other) = (pair[0].set, pair[1].set);
-                return Err((one.min(other), one.max(other)));
+        let mut ranges = Self::default();
+        for (set, networks) in sets.into_iter().enumerate() {
+            for network in IpNet::aggregate(&networks.to_vec()) {
+                match network {
+                    IpNet::V4(network) => ranges.v4.push(Range {
+                        first: network.network().to_bits(),
+                        last: network.broadcast().to_bits(),
+                        set,
+                    }),
+                    IpNet::V6(network) => ranges.v6.push(Range {
+                        first: network.network().to_bits(),
+                        last: network.broadcast().to_bits(),
+                        set,
+                    }),
+                }
             }
         }
-        Ok(Self(ranges))
+        in_order(&mut ranges.v4)?;
+        in_order(&mut ranges.v6)?;
+        Ok(ranges)
     }
 
     /// The networks of `clusters`, each numbered by its index.
@@ -55,11 +61,32 @@ impl Ranges {
     }
 
     /// The set that `ip` is in.
+    #[inline]
     pub(crate) fn find(&self, ip: IpAddr) -> Option<usize> {
-        let after = self.0.partition_point(|range| range.first <= ip);
-        let range = &self.0[after.checked_sub(1)?];
-        (ip <= range.last).then_some(range.set)
+        match ip {
+            IpAddr::V4(ip) => find(&self.v4, ip.to_bits()),
+            IpAddr::V6(ip) => find(&self.v6, ip.to_bits()),
+        }
     }
+}
+
+/// Sorts ranges of which none may overlap another.
+fn in_order<T: Ord + Copy>(ranges: &mut [Range<T>]) -> Result<(), (usize, usize)> {
+    ranges.sort_by_key(|range| range.first);
+    for pair in ranges.windows(2) {
+        if pair[1].first <= pair[0].last {
+            let (one, other) = (pair[0].set, pair[1].set);
+            return Err((one.min(other), one.max(other)));
+        }
+    }
+    Ok(())
+}
+
+#[inline]
+fn find<T: Ord + Copy>(ranges: &[Range<T>], number: T) -> Option<usize> {
+    let after = ranges.partition_point(|range| range.first <= number);
+    let range = ranges.get(after.checked_sub(1)?)?;
+    (number <= range.last).then_some(range.set)
 }
 
 #[cfg(test)]

@@ -23,6 +23,9 @@ pub(crate) fn bind() -> UdpSocket {
     socket
 }
 
+/// The records of a datagram, each with its packet.
+pub(crate) type Records = Vec<(Header, Vec<u8>)>;
+
 /// Stands in for a transceiver: reads records, answers with records.
 pub(crate) struct FakeOwner {
     socket: UdpSocket,
@@ -50,7 +53,7 @@ impl FakeOwner {
     }
 
     /// The records of the next datagram, and which relay socket they came from.
-    pub(crate) fn receive(&mut self) -> (SocketAddr, Vec<(Header, Vec<u8>)>) {
+    pub(crate) fn receive(&mut self) -> (SocketAddr, Records) {
         self.try_receive().expect("a datagram in time")
     }
 
@@ -60,7 +63,7 @@ impl FakeOwner {
     }
 
     /// The same, if one comes in time.
-    pub(crate) fn try_receive(&mut self) -> Option<(SocketAddr, Vec<(Header, Vec<u8>)>)> {
+    pub(crate) fn try_receive(&mut self) -> Option<(SocketAddr, Records)> {
         let (length, relay) = self.socket.recv_from(&mut self.buffer).ok()?;
         let key = hop_secrets().pair(HOP_KEY, self.address()).unwrap();
         let records = hop::records(&self.buffer[..length]).map(|record| {
