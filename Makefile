@@ -72,6 +72,7 @@ bench: $(VENV)/.stamp/bench $(PIPECAT)/.stamp/packages ## Measure the relay besi
 	@$(VENV)/bin/firsthop bench media
 	@$(VENV)/bin/firsthop bench setup
 	@$(VENV)/bin/firsthop bench quality
+	@$(VENV)/bin/firsthop bench fleet
 
 .PHONY: lock
 lock: ## Pin the newest allowed Python packages again

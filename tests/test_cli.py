@@ -17,7 +17,7 @@ import yaml
 
 import firsthop
 from firsthop import cli
-from firsthop._native import seal_token
+from firsthop._native import edge_key, seal_token
 from firsthop.config import Settings
 from firsthop.telemetry import logs
 
@@ -92,6 +92,31 @@ def test_key_makes_another_key_each_time_that_settings_take(firsthop_command: Sh
     assert keys[0] != keys[1]
     for key in keys:
         assert Settings(keys={0: key}).key_bytes() == {0: bytes.fromhex(key)}
+
+
+def test_key_edge_prints_what_edge_keys_take(firsthop_command: Shell, tmp_path: Path) -> None:
+    done = firsthop_command(
+        "key", "edge", FIRSTHOP_KEYS__0=KEY, FIRSTHOP_KEYS__2="cd" * 32, FIRSTHOP_KEY_ID="2"
+    )
+    assert KEY not in done.stdout
+    printed = yaml.safe_load(done.stdout)
+    assert printed[1]["key_id"] == 2
+    assert printed[1]["keys"] == {0: edge_key(bytes.fromhex(KEY)).hex(), 2: printed[1]["keys"][2]}
+    assert set(Settings(edge_keys=printed).edge_keys) == {1}
+
+
+def test_key_edge_is_of_the_cluster_that_the_settings_are_for(firsthop_command: Shell) -> None:
+    keys = {"FIRSTHOP_KEYS__0": KEY}
+    done = firsthop_command("key", "edge", **keys, FIRSTHOP_TRANSCEIVER__CLUSTER="7")
+    assert list(yaml.safe_load(done.stdout)) == [7]
+    relay = {"FIRSTHOP_RELAY__CLUSTER": "8", "FIRSTHOP_FLEET__FILE": "fleet.yaml"}
+    assert list(yaml.safe_load(firsthop_command("key", "edge", **keys, **relay).stdout)) == [8]
+    done = firsthop_command("key", "edge", "--cluster", "9", **keys)
+    assert list(yaml.safe_load(done.stdout)) == [9]
+
+
+def test_key_edge_without_keys_is_one_line(firsthop_command: Shell) -> None:
+    assert refused(firsthop_command("key", "edge")).startswith("firsthop: keys: ")
 
 
 def test_version_is_the_packages() -> None:

@@ -12,9 +12,9 @@ An agent is a coroutine function that takes a `Call`; `run` answers calls with i
     firsthop.run(parrot)
 """
 
+from typing import TYPE_CHECKING
+
 from firsthop._native import OpusPacket
-from firsthop.agent.tools import ToolContext, ToolError, tool
-from firsthop.backends.function import opus
 from firsthop.call import (
     AudioFrame,
     Call,
@@ -40,7 +40,23 @@ from firsthop.errors import (
     TokenError,
     UnknownCallError,
 )
-from firsthop.runner import run
+from firsthop.lazily import lazily
+
+if TYPE_CHECKING:
+    from firsthop.agent.tools import ToolContext, ToolError, tool
+    from firsthop.backends.function import opus
+    from firsthop.runner import run
+else:
+    __getattr__ = lazily(
+        __name__,
+        {
+            "ToolContext": "firsthop.agent.tools",
+            "ToolError": "firsthop.agent.tools",
+            "opus": "firsthop.backends.function",
+            "run": "firsthop.runner",
+            "tool": "firsthop.agent.tools",
+        },
+    )
 
 __all__ = [
     "AudioFrame",

@@ -12,12 +12,14 @@ from typing_extensions import disjoint_base
 __all__ = [
     "CallerReport",
     "Callers",
+    "Cluster",
     "Engine",
     "Event",
     "Notice",
     "OpusPacket",
     "Relay",
     "decode",
+    "edge_key",
     "encode",
     "open_token",
     "seal_hop_header",
@@ -265,7 +267,8 @@ class Engine:
 class Notice:
     """What a relay tells of its flows, to whoever remembers them for it. Each kind is a subclass.
 
-    ``flow`` is the client's IP (16 bytes, IPv4 mapped), its port (2) and the ingress id (2);
+    ``flow`` is the client's IP (16 bytes, IPv4 mapped), its port (2) and the ingress id (2: site and
+    socket);
     ``owner`` is an IP (16) and a port (2); big-endian.
     """
 
@@ -301,6 +304,30 @@ class Notice:
         def flow(self) -> bytes: ...
 
 @final
+class Cluster:
+    """A cluster of transceivers, and the only places in it where a relay may send packets."""
+
+    def __new__(
+        cls,
+        id: int,
+        *,
+        networks: Sequence[str],
+        first_port: int,
+        last_port: int,
+        ipv6_prefix: str | None,
+        keys: Mapping[int, bytes],
+        key_id: int,
+        relays: Sequence[str] = (),
+    ) -> Cluster:
+        """Say how a relay reaches the cluster `id`, and with which keys, by their ids (0 to 3).
+
+        Without `relays` it reaches the transceivers itself, and the keys are the cluster's masters,
+        32 bytes each. With them, it is an edge that sends to the relays at these transport
+        addresses, and the keys are edge keys, 48 bytes each (`edge_key`). It seals under `key_id`.
+        Raises ValueError, which names the argument.
+        """
+
+@final
 class Relay:
     """Forwards packets between clients and transceivers. Threads of its own; `stop` ends them.
 
@@ -321,23 +348,32 @@ class Relay:
         flow_capacity: int,
         flow_idle_seconds: int,
         look_up: bool,
-        token_keys: dict[int, bytes],
-        hop_secrets: dict[int, bytes],
-        hop_key_id: int,
-        clusters: Sequence[tuple[int, str | None, Sequence[str], int, int]],
+        site: int,
+        edges: Sequence[str],
+        clusters: Sequence[Cluster],
         sockets: Sequence[Sequence[int]] | None,
     ) -> Relay:
         """Bind the sockets, or take over those that `sockets` of another process returned.
 
         Those are duplicated: the caller closes its own. `flow_capacity` is each worker's;
-        with `look_up` somebody takes the notices and answers.
+        with `look_up` somebody takes the notices and answers. `site` is the upper byte of the
+        ingress ids, 0 to 255; `edges` are the networks of the edge relays whose records are taken.
         """
     def restore(self, worker: int, flows: bytes) -> None:
         """Take over flows of a worker of another process, before `run`."""
     def run(self) -> None:
         """Start the workers."""
+    def set_clusters(self, edges: Sequence[str], clusters: Sequence[Cluster]) -> None:
+        """Serve these from now on: every worker has them when this returns, at most 1 s later.
+
+        Flows whose owner is no longer allowed are forgotten when they are used; all others go on.
+        Raises ValueError for clusters that cannot be told apart, and nothing changes then;
+        TimeoutError when a worker does not take them: try again.
+        """
+    def next_hops(self) -> list[tuple[int, str, bool]]:
+        """Cluster, address and state of every relay to send to: alive if any worker hears it."""
     def local_addresses(self) -> list[str]:
-        """Public transport addresses as bound, by ingress id."""
+        """Public transport addresses as bound, by the lower byte of their ingress ids."""
     def upstream_addresses(self) -> list[str]:
         """Upstream transport addresses as bound, one per worker."""
     def failed(self) -> str | None:
@@ -474,6 +510,12 @@ class CallerReport:
     @property
     def marks_missed(self) -> int:
         """Marks that had not come back when the next one was sent."""
+
+def edge_key(master: bytes) -> bytes:
+    """Derive what an edge relay needs of a cluster's master key (32 bytes): 48 bytes.
+
+    Raises ValueError for a master of another length.
+    """
 
 def encode(
     pcm: bytes,

@@ -1,4 +1,7 @@
-"""The command `firsthop`: arguments and environment become settings."""
+"""The command `firsthop`: arguments and environment become settings.
+
+Commands import what they need themselves: whoever wants help waits for none of it.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,23 @@ import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from firsthop import __version__, runner
-from firsthop import token as routing_token
+from firsthop import __version__
 from firsthop.bench import command as bench_command
-from firsthop.config import Settings, load
 from firsthop.errors import FirsthopError
 from firsthop.load import command as load_command
-from firsthop.telemetry import logs
-from firsthop.values import KEY_BYTES
+from firsthop.plan import command as plan_command
+from firsthop.steering import command as steer_command
+
+if TYPE_CHECKING:
+    from firsthop.config import Settings
+    from firsthop.reloading import Source
 
 app = typer.Typer(
     name="firsthop",
@@ -37,9 +41,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+key_app = typer.Typer()
+app.add_typer(key_app, name="key")
 token_app = typer.Typer(help="Look into routing tokens.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 app.add_typer(bench_command.app, name="bench")
+app.add_typer(steer_command.app, name="steer")
 
 ConfigOption = Annotated[
     Path | None,
@@ -56,7 +63,9 @@ BackendOption = Annotated[
 @app.command()
 def dev(config: ConfigOption = None, backend: BackendOption = None) -> None:
     """Run relay and transceiver on this machine, with the demo page. Needs nothing set up."""
-    _serve(runner.serve_dev, _settings(config, backend))
+    from firsthop import runner
+
+    _serve_reloading(runner.serve_dev, _source(config, backend))
 
 
 @app.command()
@@ -68,33 +77,76 @@ def relay(
     ] = False,
 ) -> None:
     """Run a relay."""
-    _serve(functools.partial(runner.serve_relay, take_over=takeover), _settings(config))
+    from firsthop import runner
+
+    _serve_reloading(functools.partial(runner.serve_relay, take_over=takeover), _source(config))
 
 
 @app.command()
 def transceiver(config: ConfigOption = None, backend: BackendOption = None) -> None:
     """Run a transceiver, with its signaling."""
-    _serve(runner.serve_transceiver, _settings(config, backend))
+    from firsthop import runner
+
+    _serve_reloading(runner.serve_transceiver, _source(config, backend))
+
+
+@app.command()
+def gateway(config: ConfigOption = None) -> None:
+    """Run a gateway: signaling's entry for all clusters of a fleet."""
+    from firsthop import runner
+
+    _serve_reloading(runner.serve_gateway, _source(config))
 
 
 @app.command()
 def agent(config: ConfigOption = None) -> None:
     """Run an agent service: calls by WebSocket, answered by models and tools."""
+    from firsthop import runner
+
     _serve(runner.serve_agent, _settings(config))
 
 
 app.command()(load_command.load)
+app.command()(plan_command.plan)
 
 
-@app.command()
-def key() -> None:
+@key_app.callback(invoke_without_command=True)
+def key(context: typer.Context) -> None:
     """Make a cluster key, for `keys` of relays and transceivers."""
-    print(secrets.token_hex(KEY_BYTES))
+    from firsthop.values import KEY_BYTES
+
+    if context.invoked_subcommand is None:
+        print(secrets.token_hex(KEY_BYTES))
+
+
+@key_app.command("edge")
+def edge_keys(
+    config: ConfigOption = None,
+    cluster: Annotated[
+        int | None,
+        typer.Option("--cluster", help="Its id; by default, the one that the settings are for."),
+    ] = None,
+) -> None:
+    """Print the edge keys of a cluster, from its `keys`: for `edge_keys` of edge relays."""
+    import yaml
+
+    from firsthop._native import edge_key
+
+    settings = _settings(config)
+    keys = {id_: edge_key(master).hex() for id_, master in settings.key_bytes().items()}
+    if cluster is None:
+        cluster = settings.relay.cluster
+    if cluster is None:
+        cluster = settings.transceiver.cluster
+    entry = {cluster: {"keys": keys, "key_id": settings.key_id}}
+    print(yaml.safe_dump(entry, sort_keys=False), end="")
 
 
 @app.command()
 def settings(config: ConfigOption = None) -> None:
     """Show all settings as they are in effect, as YAML; keys are left out."""
+    import yaml
+
     values = _settings(config).model_dump(mode="json", exclude={"keys"})
     print(yaml.safe_dump(values, sort_keys=False), end="")
 
@@ -106,6 +158,8 @@ def inspect_token(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Explain a server's ufrag, by `keys` and `relay.clusters`; 1 if a relay would drop it."""
+    from firsthop import token as routing_token
+
     now = datetime.now(UTC)
     inspection = routing_token.inspect(ufrag, _settings(config), now)
     if as_json:
@@ -124,14 +178,27 @@ def version() -> None:
     print(__version__)
 
 
-def _settings(config: Path | None, backend: str | None = None) -> Settings:
+def _settings(config: Path | None) -> Settings:
+    return _source(config).load()
+
+
+def _source(config: Path | None, backend: str | None = None) -> Source:
+    from firsthop.reloading import Source
+
     environment = dict(os.environ)
     if backend is not None:
         environment["FIRSTHOP_BACKEND"] = backend
-    return load(config, environment)
+    return Source(config, environment)
+
+
+def _serve_reloading(serve: Callable[..., Coroutine[None, None, None]], source: Source) -> None:
+    """Serve with settings that may change meanwhile."""
+    _serve(functools.partial(serve, source=source), source.load())
 
 
 def _serve(serve: Callable[[Settings], Coroutine[None, None, None]], settings: Settings) -> None:
+    from firsthop.telemetry import logs
+
     logs.configure(settings.log_format)
     asyncio.run(serve(settings))
 

@@ -9,13 +9,10 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -32,14 +29,17 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from firsthop import yamlfile
 from firsthop.errors import ConfigError
 from firsthop.overlay import overlaid
 from firsthop.values import (
     Address,
     ApiKey,
     Backend,
+    ClusterId,
+    EdgeKey,
     EndpointUrl,
-    FlowCacheUrl,
+    FilePath,
     FrameMs,
     Ipv6Prefix,
     Key,
@@ -49,21 +49,19 @@ from firsthop.values import (
     Origin,
     Port,
     PublicAddress,
+    RelayAddress,
     SampleRate,
     ServerKey,
+    SharedUrl,
+    Site,
     SocketUrl,
     TransportAddress,
     Workers,
+    without_password,
 )
+from firsthop.yamlfile import problem_at
 
 ENVIRONMENT_PREFIX = "FIRSTHOP_"
-#: What pydantic's errors about a value's shape mean in a settings file or a variable.
-_SHAPES = {
-    "tuple_type": 'a list, as ["...", "..."]',
-    "dict_type": 'an object, as {"...": "..."}',
-    "model_type": 'an object, as {"...": "..."}',
-}
-_PASSWORD = re.compile(r"://.*@")
 #: What Kubernetes sets for a Service that is called firsthop-something: no settings of ours.
 _SERVICE_LINK = re.compile(
     r"\w+(_SERVICE_(HOST|PORT(_\w+)?)=|_PORT=\w+://|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=)"
@@ -80,10 +78,16 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+def _check_key_id(name: str, key_id: int, keys_name: str, keys: Mapping[int, str]) -> None:
+    if keys and key_id not in keys:
+        have = ", ".join(str(id_) for id_ in sorted(keys))
+        raise problem_at(name, f"{key_id} is not among {keys_name}, which has {have}")
+
+
 class ClusterSettings(_Section):
     """A cluster, and the only places in it where a relay may send packets."""
 
-    id: int = Field(1, ge=0, le=65535)
+    id: ClusterId = 1
     """The id that routing tokens carry."""
     networks: tuple[Network, ...] = ("127.0.0.0/8",)
     """Networks of the transceivers."""
@@ -93,6 +97,9 @@ class ClusterSettings(_Section):
     """Last UDP port of the transceivers' shards."""
     ipv6_prefix: Ipv6Prefix | None = None
     """The /64 of transceivers with IPv6 addresses."""
+    relays: tuple[RelayAddress, ...] = Field((), max_length=256)
+    """The cluster's own relays, which take its records from this edge: `relay.upstream` of each of
+    their workers. None: this relay reaches the transceivers itself."""
 
     @model_validator(mode="after")
     def _ports_in_order(self) -> Self:
@@ -104,7 +111,7 @@ class ClusterSettings(_Section):
 class FlowCacheSettings(_Section):
     """Where a relay finds the owner of a flow that it does not know (any more)."""
 
-    url: FlowCacheUrl = Field("memory", repr=False)
+    url: SharedUrl = Field("memory", repr=False)
     """memory (the flow tables of this process), or redis://... to share flows with other relays."""
     ttl_seconds: int = Field(90, ge=60, le=3600)
     """How long an entry is good. Flows that live are written once per `flow_idle_seconds`."""
@@ -113,11 +120,7 @@ class FlowCacheSettings(_Section):
 
     @field_serializer("url")
     def _without_password(self, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.password is None:
-            return url
-        user, host = (parts.username or ""), parts.netloc.rpartition("@")[2]
-        return urlunsplit(parts._replace(netloc=f"{user}:***@{host}"))
+        return without_password(url)
 
 
 class RelaySettings(_Section):
@@ -148,8 +151,16 @@ class RelaySettings(_Section):
     """How long a flow is remembered after its last packet. Clients check every 2.5 to 5 s."""
     flow_cache: FlowCacheSettings = FlowCacheSettings()
     """Where to ask for flows that are not remembered."""
+    site: Site = 0
+    """The number of the ingress point: the same for relays that share a public address, and its id
+    in the fleet file."""
+    cluster: ClusterId | None = None
+    """With a fleet file: the cluster whose transceivers this relay reaches itself; unset: none, it
+    is an edge."""
+    edges: tuple[Network, ...] = Field((), max_length=256)
+    """Networks of the edge relays whose records it takes."""
     clusters: tuple[ClusterSettings, ...] = (ClusterSettings(),)
-    """Where routing tokens may lead."""
+    """Where routing tokens may lead; with a fleet file, that says it."""
     health_listen: TransportAddress = "127.0.0.1:9478"
     """HTTP with /healthz, /readyz and /metrics."""
 
@@ -214,10 +225,73 @@ class SignalingSettings(_Section):
     reachable: PublicAddress | None = None
     """Where other transceivers reach this HTTP, if it is not where it listens: hang-ups and
     sidebands that arrive elsewhere are forwarded to the call's owner."""
+    secret_keys: dict[KeyId, Key] = Field(default_factory=dict, repr=False, exclude=True)
+    """What client secrets are sealed under, by id: 64 hex digits each, the same in all clusters, so
+    that a secret is good in all. None: `keys`."""
+    secret_key_id: KeyId = 0
+    """The one under which new secrets are sealed."""
     protocols: tuple[Protocol, ...] = ("realtime", "whip", "pipecat", "fastrtc")
     """By which protocols calls can be placed; docs/clients.md has the table."""
     demo: bool = True
     """Serve the demo page on /."""
+
+    @model_validator(mode="after")
+    def _seals_under_a_key(self) -> Self:
+        _check_key_id("secret_key_id", self.secret_key_id, "secret_keys", self.secret_keys)
+        return self
+
+
+class FleetSettings(_Section):
+    """All clusters and ingress points, and how they do."""
+
+    file: FilePath | None = None
+    """A YAML file of clusters and ingresses, read again when it changes; docs/operations.md."""
+    state: SharedUrl = Field("memory", repr=False)
+    """memory (what this process finds out itself), or redis://... for the heartbeats of all."""
+    keys: dict[KeyId, Key] = Field(default_factory=dict, repr=False, exclude=True)
+    """What heartbeats are sealed under, by id: 64 hex digits each, the same for all that report and
+    read. None: `signaling.secret_keys`, and without those `keys`."""
+    key_id: KeyId = 0
+    """The one under which this process seals its own."""
+
+    @field_serializer("state")
+    def _without_password(self, url: str) -> str:
+        return without_password(url)
+
+    @model_validator(mode="after")
+    def _seals_under_a_key(self) -> Self:
+        _check_key_id("key_id", self.key_id, "keys", self.keys)
+        return self
+
+
+class EdgeKeys(_Section):
+    """What an edge relay has of a cluster's keys."""
+
+    keys: dict[KeyId, EdgeKey] = Field(repr=False, min_length=1)
+    """By id: 96 hex digits each, as `firsthop key edge` prints them."""
+    key_id: KeyId = 0
+    """The one under which this edge seals hop headers."""
+
+    @model_validator(mode="after")
+    def _seals_under_a_key(self) -> Self:
+        _check_key_id("key_id", self.key_id, "keys", self.keys)
+        return self
+
+
+class SteeringSettings(_Section):
+    """Which cluster and which ingress points a client gets."""
+
+    trusted_proxies: tuple[Network, ...] = ("127.0.0.0/8", "::1/128")
+    """Whose X-Forwarded-For and CDN headers count."""
+    geoip: FilePath | None = None
+    """A database of places by address, an .mmdb file, for clients that no CDN has located."""
+
+
+class GatewaySettings(_Section):
+    """`firsthop gateway`: HTTP in front of all clusters."""
+
+    listen: TransportAddress = "127.0.0.1:8090"
+    """Where it takes offers, for any cluster."""
 
 
 class AudioSettings(_Section):
@@ -398,9 +472,14 @@ class Settings(BaseSettings):
     """Cluster keys by id, shared by relays and transceivers: 64 hex digits each."""
     key_id: KeyId = 0
     """The key under which new tokens and hop headers are sealed."""
+    edge_keys: dict[ClusterId, EdgeKeys] = Field(default_factory=dict, repr=False, exclude=True)
+    """Edge keys by cluster, for relays that reach clusters by their relays."""
+    fleet: FleetSettings = FleetSettings()
     relay: RelaySettings = RelaySettings()
     transceiver: TransceiverSettings = TransceiverSettings()
     signaling: SignalingSettings = SignalingSettings()
+    steering: SteeringSettings = SteeringSettings()
+    gateway: GatewaySettings = GatewaySettings()
     audio: AudioSettings = AudioSettings()
     turns: TurnSettings = TurnSettings()
     backend: Backend = "realtime"
@@ -422,6 +501,33 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values as they are given: reading files and variables is for `load`."""
         return (init_settings,)
+
+    @model_validator(mode="after")
+    def _clusters_come_from_one_place(self) -> Self:
+        relay = self.relay
+        if self.fleet.file is None:
+            if relay.cluster is not None:
+                raise problem_at(
+                    "relay.cluster",
+                    "names a cluster of the fleet file, and fleet.file is not set. Without one, "
+                    "relay.clusters says which clusters there are",
+                )
+        elif relay.clusters != type(relay).model_fields["clusters"].default:
+            raise problem_at(
+                "relay.clusters", "the clusters are those of fleet.file; set one or the other"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _clusters_behind_relays_have_keys(self) -> Self:
+        for index, cluster in enumerate(self.relay.clusters):
+            if cluster.relays and cluster.id not in self.edge_keys:
+                raise problem_at(
+                    f"relay.clusters.{index}.relays",
+                    f"edge_keys has none for cluster {cluster.id}; `firsthop key edge` prints "
+                    "them, given the cluster's settings",
+                )
+        return self
 
     @property
     def server_of_realtime(self) -> RealtimeSettings:
@@ -467,11 +573,13 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
     """
     variables = _Environment(Settings)
     variables.env_vars = {name.lower(): value for name, value in environment.items()}
-    values = overlaid({} if path is None else _read(path), variables())
+    expected = "settings, as `firsthop settings` shows them"
+    values = overlaid({} if path is None else yamlfile.read(path, expected), variables())
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        raise _first_problem(error) from None
+        unknown = "no such setting; `firsthop settings` shows all"
+        raise yamlfile.first_problem(error, unknown, _is_secret) from None
     _refuse_unknown(settings, environment)
     return settings
 
@@ -485,23 +593,6 @@ class _Environment(EnvSettingsSource):
             return value
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read a settings file. No problem that is told quotes it: it may hold keys."""
-    try:
-        with path.open("rb") as stream:
-            values = yaml.safe_load(stream)
-    except OSError as error:
-        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(str(path), f"not YAML{where}") from None
-    values = {} if values is None else values
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(str(path), "expected settings, as `firsthop settings` shows them")
-    return values
-
-
 def _refuse_unknown(settings: Settings, environment: Mapping[str, str]) -> None:
     """Refuse a misspelled FIRSTHOP_ variable, which would otherwise be ignored."""
     known = set(type(settings).model_fields)
@@ -513,24 +604,14 @@ def _refuse_unknown(settings: Settings, environment: Mapping[str, str]) -> None:
                 raise ConfigError(name, f"no such setting; there are {', '.join(sorted(known))}")
 
 
-def _first_problem(error: ValidationError) -> ConfigError:
-    problem: Mapping[str, Any] = error.errors()[0]
-    # pydantic marks a mapping's own key as "[key]".
-    parts = [str(part) for part in problem["loc"] if part != "[key]"]
-    key = ".".join(parts) or "settings"
-    if problem["type"] == "extra_forbidden":
-        return ConfigError(key, "no such setting; `firsthop settings` shows all")
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] in _SHAPES:
-        message = f"expected {_SHAPES[problem['type']]}"
-    # What is set for keys is secret, and so is what was meant to be; a URL may hold a password.
-    secret = (
-        key.startswith("key")
-        or "api_key" in key
-        or "environment" in key
-        or (key.split(".")[0] in {"signaling", "realtime", "pipecat", "agent"} and "." not in key)
-        or key.endswith(("flow_cache", "flow_cache.url"))
+def _is_secret(setting: str) -> bool:
+    """Whether what is set there must not be quoted.
+
+    What is set for keys is secret, and so is what was meant to be; a URL may hold a password.
+    """
+    return (
+        "key" in setting
+        or "environment" in setting
+        or setting in {"signaling", "realtime", "pipecat", "agent", "fleet"}
+        or setting.endswith(("flow_cache", "flow_cache.url", "fleet.state"))
     )
-    if secret or isinstance(problem["input"], dict) or _PASSWORD.search(repr(problem["input"])):
-        return ConfigError(key, message)
-    return ConfigError(key, f"{reprlib.repr(problem['input'])}: {message}")

@@ -25,8 +25,12 @@ from firsthop.backends.base import Backend
 from firsthop.backends.function import Agent, FunctionBackend
 from firsthop.config import ENVIRONMENT_PREFIX, Settings, load
 from firsthop.errors import ConfigError, FirsthopError
+from firsthop.fleet.beat import Beat
+from firsthop.fleet.heartbeat import Heartbeat
+from firsthop.gateway.service import GatewayService
 from firsthop.relay import takeover
 from firsthop.relay.service import RelayService
+from firsthop.reloading import Reloading, Source
 from firsthop.signaling.connection import WebSocketConnection
 from firsthop.signaling.socketend import MAX_AUDIO_MESSAGE
 from firsthop.telemetry import logs
@@ -66,12 +70,21 @@ def run(agent: Agent, settings: Settings | None = None) -> None:
         raise SystemExit(130) from None
 
 
-async def serve_dev(settings: Settings, backend: Backend | None = None) -> None:
-    """Run relay and transceiver, with keys of their own unless some are set."""
+async def serve_dev(
+    settings: Settings, backend: Backend | None = None, *, source: Source | None = None
+) -> None:
+    """Run relay and transceiver, with keys of their own unless some are set.
+
+    Args:
+        settings: All settings.
+        backend: Who answers; by default, whom the settings name.
+        source: Where the settings come from, if they may change meanwhile.
+    """
     if not settings.keys:
         keys = {settings.key_id: secrets.token_hex(KEY_BYTES)}
         settings = settings.model_copy(update={"keys": keys})
-    settings = _with_tcp(settings)
+    reloading = Reloading(_with_tcp(settings), source, relay=True)
+    settings = reloading.settings
     metrics = Metrics()
     relay = RelayService(settings, metrics)
     transceiver = TransceiverService(settings, metrics, backend)
@@ -83,6 +96,11 @@ async def serve_dev(settings: Settings, backend: Backend | None = None) -> None:
             rows.clear()
         await running.enter_async_context(_running_relay(relay))
         await running.enter_async_context(_running_transceiver(transceiver))
+        await running.enter_async_context(_reporting(reloading, relay.beat, relay.apply))
+        await running.enter_async_context(
+            _reporting(reloading, transceiver.beat, transceiver.apply)
+        )
+        await running.enter_async_context(_watched(reloading))
         rows = [
             *_public(relay),
             ("transceiver", f"udp {', '.join(transceiver.listening)}", "internal"),
@@ -95,11 +113,14 @@ async def serve_dev(settings: Settings, backend: Backend | None = None) -> None:
         )
 
 
-async def serve_relay(settings: Settings, *, take_over: bool = False) -> None:
+async def serve_relay(
+    settings: Settings, *, source: Source | None = None, take_over: bool = False
+) -> None:
     """Run a relay, with health and metrics over HTTP; end when another one takes its place.
 
     Args:
         settings: All settings.
+        source: Where they come from, if they may change meanwhile.
         take_over: Start in the place of the relay that listens at `relay.takeover_socket`, if
             there is one.
 
@@ -111,8 +132,13 @@ async def serve_relay(settings: Settings, *, take_over: bool = False) -> None:
     path = settings.relay.takeover_socket
     if take_over and path is None:
         raise ConfigError("relay.takeover_socket", "both relays need it to hand over; set a path")
-    relay = RelayService(settings, Metrics())
-    async with _running_relay(relay, Path(path) if take_over and path else None) as inherited:
+    reloading = Reloading(settings, source, relay=True)
+    relay = RelayService(reloading.settings, Metrics())
+    async with (
+        _running_relay(relay, Path(path) if take_over and path else None) as inherited,
+        _reporting(reloading, relay.beat, relay.apply),
+        _watched(reloading),
+    ):
         rows = [
             *_public(relay),
             ("upstream", f"udp {', '.join(relay.upstream)}", "from transceivers"),
@@ -136,10 +162,20 @@ async def serve_relay(settings: Settings, *, take_over: bool = False) -> None:
         )
 
 
-async def serve_transceiver(settings: Settings) -> None:
-    """Run a transceiver, with signaling over HTTP."""
+async def serve_transceiver(settings: Settings, *, source: Source | None = None) -> None:
+    """Run a transceiver, with signaling over HTTP.
+
+    Args:
+        settings: All settings.
+        source: Where they come from, if they may change meanwhile.
+    """
+    reloading = Reloading(settings, source)
     transceiver = TransceiverService(settings, Metrics())
-    async with _running_transceiver(transceiver):
+    async with (
+        _running_transceiver(transceiver),
+        _reporting(reloading, transceiver.beat, transceiver.apply),
+        _watched(reloading),
+    ):
         rows = [
             ("transceiver", f"udp {', '.join(transceiver.listening)}", "from relays"),
             *_signaling(settings),
@@ -147,6 +183,29 @@ async def serve_transceiver(settings: Settings) -> None:
         await _serve_http(
             transceiver.app(), settings.signaling.listen, "signaling.listen", rows, ""
         )
+
+
+async def serve_gateway(settings: Settings, *, source: Source | None = None) -> None:
+    """Run a gateway.
+
+    Args:
+        settings: All settings.
+        source: Where they come from, if they may change meanwhile.
+
+    Raises:
+        ConfigError: There is no fleet file, or a setting or the file is wrong.
+        StartError: It could not start.
+    """
+    reloading = Reloading(settings, source)
+    gateway = GatewayService(settings, Metrics())
+    reloading.tell(gateway.apply)
+    gateway.start()
+    try:
+        async with _watched(reloading):
+            rows = [("gateway", f"http://{settings.gateway.listen}", "/healthz, /readyz, /metrics")]
+            await _serve_http(gateway.app(), settings.gateway.listen, "gateway.listen", rows, "")
+    finally:
+        await gateway.stop()
 
 
 async def serve_agent(settings: Settings) -> None:
@@ -252,6 +311,31 @@ async def _running_transceiver(transceiver: TransceiverService) -> AsyncIterator
         await transceiver.stop()
 
 
+@asynccontextmanager
+async def _reporting(
+    reloading: Reloading, report: Callable[[], Beat], apply: Callable[[Settings], None]
+) -> AsyncIterator[None]:
+    """Tell the fleet how a part does, and the part when its settings change."""
+    heartbeat = Heartbeat(reloading.settings, report)
+    reloading.tell(apply)
+    reloading.tell(heartbeat.use)
+    heartbeat.start()
+    try:
+        yield
+    finally:
+        await heartbeat.stop()
+
+
+@asynccontextmanager
+async def _watched(reloading: Reloading) -> AsyncIterator[None]:
+    """Look after the files that settings come from."""
+    reloading.start()
+    try:
+        yield
+    finally:
+        await reloading.stop()
+
+
 def _allow_descriptors() -> None:
     """Take as many descriptors as we may have: every TCP connection needs one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -330,6 +414,8 @@ def http_config(app: FastAPI) -> uvicorn.Config:
         # A slow client cannot hold a connection for long before it has said what it wants.
         timeout_keep_alive=5,
         server_header=False,
+        # Whose word counts is a setting of ours: `signaling.proxies`.
+        proxy_headers=False,
         ws=WebSocketConnection,
         ws_max_size=MAX_AUDIO_MESSAGE,
         # A peer that is gone without a word is missed within a minute.

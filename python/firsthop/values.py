@@ -9,11 +9,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Annotated, Literal
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 KEY_BYTES = 32
+EDGE_KEY_BYTES = 48
 #: What client secrets begin with, and API keys must not.
 CLIENT_SECRET = "ek_"
 #: Shortest API key, in characters: 96 bits, if it is random hex.
@@ -41,11 +42,24 @@ def _transport_address(text: str) -> str:
 
 
 def _reachable(text: str) -> str:
-    """Check a transport address that others are told to send to."""
-    host, _, port = text.rpartition(":")
-    if ipaddress.ip_address(host.strip("[]")).is_unspecified or int(port) == 0:
+    """Check a transport address that clients are told to send to."""
+    if not _names_one(text):
         raise ValueError("expected an address and a port that clients can send to")
     return text
+
+
+def _relay_address(text: str) -> str:
+    """Check where a relay takes records; one address has one spelling."""
+    if not _names_one(text):
+        raise ValueError("expected an address and a port that edge relays can send to")
+    host, _, port = text.rpartition(":")
+    ip = ipaddress.ip_address(host.strip("[]"))
+    return f"[{ip}]:{int(port)}" if ip.version == 6 else f"{ip}:{int(port)}"
+
+
+def _names_one(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return not ipaddress.ip_address(host.strip("[]")).is_unspecified and int(port) != 0
 
 
 def _address(text: str) -> str:
@@ -57,12 +71,25 @@ def _address(text: str) -> str:
 
 def _key(text: str) -> str:
     """Check a key: 32 bytes in hex."""
+    if _hex_bytes(text) != KEY_BYTES:
+        raise ValueError("expected 64 hex digits; `firsthop key` makes one")
+    return text
+
+
+def _edge_key(text: str) -> str:
+    """Check the edge key of a cluster: 48 bytes in hex."""
+    if _hex_bytes(text) != EDGE_KEY_BYTES:
+        raise ValueError(
+            "expected 96 hex digits; `firsthop key edge` prints them, given the cluster's settings"
+        )
+    return text
+
+
+def _hex_bytes(text: str) -> int | None:
     try:
-        if len(bytes.fromhex(text)) == KEY_BYTES:
-            return text
+        return len(bytes.fromhex(text))
     except ValueError:
-        pass
-    raise ValueError("expected 64 hex digits; `firsthop key` makes one")
+        return None
 
 
 def _network(text: str) -> str:
@@ -97,8 +124,17 @@ def _api_key(text: str) -> str:
     return text
 
 
-def _flow_cache_url(text: str) -> str:
-    """Check where flows are kept. No problem that is told quotes it: it may hold a password."""
+def without_password(url: str) -> str:
+    """Return a URL as it may be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user, host = (parts.username or ""), parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{user}:***@{host}"))
+
+
+def _shared_url(text: str) -> str:
+    """Check where processes share what they know. What is wrong is not quoted: it may be secret."""
     if text == "memory":
         return text
     try:
@@ -178,6 +214,7 @@ def _workers(value: object) -> object:
 
 TransportAddress = Annotated[str, AfterValidator(_transport_address)]
 PublicAddress = Annotated[TransportAddress, AfterValidator(_reachable)]
+RelayAddress = Annotated[TransportAddress, AfterValidator(_relay_address)]
 Address = Annotated[str, AfterValidator(_address)]
 Network = Annotated[str, AfterValidator(_network)]
 Ipv6Prefix = Annotated[str, AfterValidator(_ipv6_prefix)]
@@ -186,11 +223,16 @@ Workers = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
 SampleRate = Annotated[Literal[8000, 12000, 16000, 24000, 48000], BeforeValidator(_number)]
 FrameMs = Annotated[Literal[20, 40, 60, 80, 100], BeforeValidator(_number)]
 Key = Annotated[str, AfterValidator(_key)]
+EdgeKey = Annotated[str, AfterValidator(_edge_key)]
 KeyId = Annotated[int, Field(ge=0, le=3)]
+ClusterId = Annotated[int, Field(ge=0, le=65535)]
+#: Of an ingress point: the upper byte of the ingress ids of its sockets.
+Site = Annotated[int, Field(ge=0, le=255)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Backend = Annotated[str, AfterValidator(_backend)]
 ApiKey = Annotated[str, AfterValidator(_api_key)]
-FlowCacheUrl = Annotated[str, AfterValidator(_flow_cache_url)]
+SharedUrl = Annotated[str, AfterValidator(_shared_url)]
+FilePath = Annotated[str, Field(min_length=1, max_length=4096)]
 SocketUrl = Annotated[str, AfterValidator(_socket_url)]
 EndpointUrl = Annotated[str, AfterValidator(_endpoint_url)]
 Module = Annotated[str, AfterValidator(_module)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from ipaddress import IPv4Address, IPv6Address
@@ -32,7 +33,7 @@ def test_an_id_names_its_owner_to_the_whole_cluster(address: str, key_id: int) -
 
 @given(addresses)
 def test_an_id_can_stand_in_a_path_a_header_and_a_subprotocol(address: str) -> None:
-    assert re.fullmatch(r"rtc_[a-z2-7]{63,83}", CallIds({0: OLD}, 0, address).mint())
+    assert re.fullmatch(r"rtc_[a-z2-7]{66,85}", CallIds({0: OLD}, 0, address).mint())
 
 
 def test_no_two_ids_are_the_same() -> None:
@@ -42,7 +43,7 @@ def test_no_two_ids_are_the_same() -> None:
 
 def test_two_ids_of_one_owner_have_nothing_in_common_but_their_head() -> None:
     one, other = (CallIds({0: OLD}, 0, HERE).mint() for _ in range(2))
-    same = sum(a == b for a, b in zip(one[5:], other[5:], strict=True))
+    same = sum(a == b for a, b in zip(one[9:], other[9:], strict=True))
     assert same < len(one) / 2
 
 
@@ -55,6 +56,28 @@ def test_ids_of_another_cluster_are_nobodys() -> None:
     call_id = CallIds({0: OLD}, 0, HERE).mint()
     assert CallIds({0: NEW}, 0, HERE).owner(call_id) is None
     assert CallIds({1: OLD}, 1, HERE).owner(call_id) is None
+
+
+@given(addresses, st.integers(0, 3), st.integers(0, 65_535))
+def test_without_keys_an_id_tells_its_cluster(address: str, key_id: int, cluster: int) -> None:
+    call_id = CallIds({key_id: OLD}, key_id, address, cluster).mint()
+    assert CallIds.cluster_of(call_id) == cluster
+
+
+@given(st.integers(0, 65_535))
+def test_the_cluster_of_an_id_cannot_be_changed(cluster: int) -> None:
+    ids = CallIds({0: OLD}, 0, HERE, 258)
+    raw = base64.b32decode(ids.mint().removeprefix("rtc_").upper() + "=" * 6)
+    raw = raw[:1] + cluster.to_bytes(2) + raw[3:]
+    forged = "rtc_" + base64.b32encode(raw).decode().rstrip("=").lower()
+    assert CallIds.cluster_of(forged) == cluster
+    assert ids.owner(forged) == (HERE if cluster == 258 else None)
+
+
+@given(st.text(max_size=100) | st.from_regex(r"rtc_[a-z2-7]{0,120}", fullmatch=True))
+def test_what_has_not_the_form_of_an_id_names_no_cluster(call_id: str) -> None:
+    cluster = CallIds.cluster_of(call_id)
+    assert cluster is None or (len(call_id) in {70, 89} and call_id.startswith("rtc_e"))
 
 
 @given(st.data())

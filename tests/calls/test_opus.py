@@ -20,6 +20,7 @@ from firsthop.calls.line import SocketLine
 from firsthop.config import Settings
 from firsthop.errors import BackendError, SignalingError
 from firsthop.telemetry.metrics import Metrics
+from firsthop.transceiver.engine import Candidates
 from firsthop.transceiver.line import OpusLine
 
 ONE, TWO, THREE = (OpusPacket(bytes([0xF8, n])) for n in range(3))
@@ -208,7 +209,12 @@ class Answers:
         self.rates: list[int | None] = []
 
     def answer(
-        self, offer: str, handler: object, sample_rate: int | None, channel: int | None = None
+        self,
+        offer: str,
+        handler: object,
+        sample_rate: int | None,
+        channel: int | None = None,
+        candidates: Candidates | None = None,
     ) -> tuple[OpusLine, str]:
         self.rates.append(sample_rate)
         return OpusLine(FakeEngine().native, 1, no_offers), "answer"

@@ -237,7 +237,7 @@ UP = re1.Header(
 CLIENT_V6 = re1.Address.parse("[2001:db8:aaaa::17]:61000")
 HOP_V4 = re1.Address.parse("203.0.113.5:4000")
 HOP_V6 = re1.Address.parse("[2001:db8:bbbb::5]:4000")
-# A client of the ingress point 3, behind an edge relay, as the cluster's relay and its owner see it.
+# A client of ingress point 3, behind an edge relay, as the cluster's relay and its owner see it.
 EDGE = re1.Address.parse("192.0.2.9:3479")
 BY_EDGE = replace(UP, ingress=3 << 8 | 1, hop_limit=2, return_hop=EDGE)
 
@@ -286,7 +286,7 @@ def _re1_seal_cases() -> Iterator[Json]:
     )
     yield _re1_seal("up_by_an_edge", BY_EDGE)
     yield _re1_seal("down_by_an_edge", replace(BY_EDGE, direction=re1.DOWN, flags=3, hop_limit=3))
-    yield _re1_seal("edge_lost", replace(BY_EDGE, flags=0b10_0000))
+    yield _re1_seal("edge_lost", replace(BY_EDGE, flags=0b10_0000, hop_limit=3))
     yield _re1_seal("ipv6_owner", UP, owner="[2001:db8:1:2:a:b:c:d]:5000")
     yield _re1_seal("another_port_of_the_owner", UP, owner="10.0.0.7:5001")
     # The pair key sees IPv4 as v4-mapped, so this header equals that of the case "up".

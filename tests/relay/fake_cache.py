@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from firsthop.flowcache.base import Flow, FlowCacheError, Owner
 
@@ -22,6 +22,9 @@ class FakeCache:
         """Each `find`."""
         self.calls = 0
         """How often anything was asked of it."""
+
+    def use(self, masters: Mapping[int, bytes], key_id: int) -> None:
+        """Do nothing: what it keeps is not sealed."""
 
     async def connect(self) -> None:
         """Do nothing."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from firsthop._native import Relay, seal_hop_header
+from firsthop._native import Cluster, Relay, seal_hop_header
 from firsthop.relay import takeover
 from firsthop.relay.takeover import Place, TakeoverError
 
@@ -28,6 +28,15 @@ UP_HEADER_BYTES = 24
 def a_relay(upstream_owner: str, sockets: list[list[int]] | None = None, workers: int = 2) -> Relay:
     """Make a relay that listens on any port and sends to owners at `upstream_owner`'s port only."""
     port = int(upstream_owner.rpartition(":")[2])
+    cluster = Cluster(
+        1,
+        networks=["127.0.0.0/8"],
+        first_port=port,
+        last_port=port,
+        ipv6_prefix=None,
+        keys={0: KEY},
+        key_id=0,
+    )
     return Relay(
         listen=["127.0.0.1:0"],
         tcp_listen=["127.0.0.1:0"],
@@ -40,10 +49,9 @@ def a_relay(upstream_owner: str, sockets: list[list[int]] | None = None, workers
         flow_capacity=1000,
         flow_idle_seconds=35,
         look_up=False,
-        token_keys={0: KEY},
-        hop_secrets={0: KEY},
-        hop_key_id=0,
-        clusters=[(1, None, ["127.0.0.0/8"], port, port)],
+        site=0,
+        edges=[],
+        clusters=[cluster],
         sockets=sockets,
     )
 

@@ -30,6 +30,8 @@ RELAY = {
     "tcp_closed_idle": 17,
     "flows_found": 18,
     "flows_restored": 19,
+    "edges": 20,
+    "edge_lost": 21,
 }
 ENGINE = {
     "sessions": 1,
@@ -89,6 +91,14 @@ def test_counters_of_workers_are_told_apart_and_read_at_each_scrape() -> None:
     assert value(metrics, "firsthop_relay_worker_egress_packets_total", worker="1") == 99
 
 
+def test_relays_that_an_edge_sends_to_are_told_apart() -> None:
+    metrics = Metrics()
+    metrics.watch_next_hops(lambda: [(7, "192.0.2.1:3479", True), (8, "192.0.2.2:3479", False)])
+    name = "firsthop_relay_next_hop_alive"
+    assert value(metrics, name, cluster="7", relay="192.0.2.1:3479") == 1
+    assert value(metrics, name, cluster="8", relay="192.0.2.2:3479") == 0
+
+
 def test_relay_and_transceiver_of_one_process_do_not_mix() -> None:
     metrics = Metrics()
     metrics.watch_relay(lambda: RELAY)
@@ -132,9 +142,13 @@ def test_names_and_labels_are_a_closed_set() -> None:
     metrics.backend_connections.labels("opened").inc()
     metrics.backend_disconnections.labels("lost").inc()
     metrics.flow_cache_lookups.labels("hit").inc()
+    metrics.fleet_healthy.labels("cluster").set(2)
+    metrics.fleet_sessions.labels("fra").set(70)
+    metrics.fleet_view_age_seconds.labels("file").set(0.5)
     for name, labels in samples(metrics):
-        assert re.fullmatch(r"firsthop_(relay|transceiver|signaling)_[a-z_]+", name)
-        assert {key for key, _ in labels} <= {"reason", "code", "le", "result", "worker"}
+        assert re.fullmatch(r"firsthop_(relay|transceiver|signaling|fleet)_[a-z_]+", name)
+        closed = {"reason", "code", "le", "result", "worker", "part", "cluster", "source"}
+        assert {key for key, _ in labels} <= closed
 
 
 def test_two_processes_worth_of_metrics_live_side_by_side() -> None:

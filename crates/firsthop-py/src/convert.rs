@@ -15,6 +15,13 @@ pub(crate) fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> PyResul
         .map_err(|error| PyValueError::new_err(format!("{name}: {text:?}: {error}")))
 }
 
+pub(crate) fn parse_all<T: FromStr<Err: Display>>(
+    name: &str,
+    texts: &[String],
+) -> PyResult<Vec<T>> {
+    texts.iter().map(|text| parse(name, text)).collect()
+}
+
 pub(crate) fn fixed<const N: usize>(name: &str, bytes: &[u8]) -> PyResult<[u8; N]> {
     bytes
         .try_into()
@@ -49,13 +56,16 @@ pub(crate) fn token_keys(masters: &HashMap<u8, Vec<u8>>) -> PyResult<TokenKeys> 
 pub(crate) fn hop_secrets(secrets: &HashMap<u8, Vec<u8>>) -> PyResult<HopSecrets> {
     let mut keys = HopSecrets::default();
     for (&id, secret) in secrets {
-        keys.insert(hop_key_id(id)?, &fixed("hop_secrets", secret)?);
+        keys.insert(
+            hop_key_id("hop_secrets", id)?,
+            &fixed("hop_secrets", secret)?,
+        );
     }
     Ok(keys)
 }
 
-pub(crate) fn hop_key_id(id: u8) -> PyResult<u8> {
-    key_id("hop_secrets", id, hop::KEY_IDS)
+pub(crate) fn hop_key_id(name: &str, id: u8) -> PyResult<u8> {
+    key_id(name, id, hop::KEY_IDS)
 }
 
 /// PCM16, little-endian, as Python's `bytes` carry it.

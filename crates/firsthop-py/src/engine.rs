@@ -229,7 +229,7 @@ impl PyEngine {
             token_key_id,
             token_lifetime: Duration::from_secs(token_lifetime_seconds),
             hop_secrets: self::hop_secrets(&hop_secrets)?,
-            hop_key_id: self::hop_key_id(hop_key_id)?,
+            hop_key_id: self::hop_key_id("hop_key_id", hop_key_id)?,
             max_sessions,
         };
         let engine = py

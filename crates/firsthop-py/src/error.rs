@@ -61,6 +61,7 @@ pub(crate) fn os_error(py: Python<'_>, error: std::io::Error) -> PyErr {
         ErrorKind::AddrNotAvailable => "EADDRNOTAVAIL",
         ErrorKind::PermissionDenied => "EACCES",
         ErrorKind::InvalidInput => "EINVAL",
+        ErrorKind::TimedOut => "ETIMEDOUT",
         _ => "EIO",
     };
     let number = py

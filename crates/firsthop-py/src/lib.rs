@@ -1,5 +1,6 @@
 //! `firsthop._native`: the list of what Python sees, and no more.
 
+mod cluster;
 mod convert;
 mod engine;
 mod error;
@@ -11,6 +12,8 @@ mod wire;
 /// The native core. `python/firsthop/_native.pyi` has the types.
 #[pyo3::pymodule(gil_used = false)]
 mod _native {
+    #[pymodule_export]
+    use crate::cluster::PyCluster;
     #[pymodule_export]
     use crate::engine::{PyEngine, PyEvent};
     #[pymodule_export]

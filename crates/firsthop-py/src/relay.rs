@@ -1,6 +1,7 @@
 //! The relay as a Python class: bind, run, look, hand over, stop. It never sees a packet.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,12 +11,12 @@ use firsthop_relay::{
     Bound as BoundRelay, Cluster, FlowBytes, Forwarder, Notice, Relay, RelayConfig, Snapshot,
     address_from_bytes, address_to_bytes,
 };
-use ipnet::IpNet;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::convert::{hop_key_id, hop_secrets, parse, token_keys};
+use crate::cluster::PyCluster;
+use crate::convert::{parse, parse_all};
 use crate::error::os_error;
 
 /// What a worker tells of its flows; each variant is a class of its own for `match`.
@@ -49,9 +50,6 @@ impl PyNotice {
     }
 }
 
-/// A cluster as Python gives it: (id, /64 prefix, networks, first port, last port).
-type ClusterTuple = (u16, Option<String>, Vec<String>, u16, u16);
-
 /// Forwards packets between clients and transceivers.
 #[pyclass(frozen, name = "Relay", module = "firsthop._native")]
 pub(crate) struct PyRelay {
@@ -82,8 +80,7 @@ impl PyRelay {
     #[new]
     #[pyo3(signature = (*, listen, tcp_listen, tcp_connections, tcp_connections_per_address,
                         upstream, workers, pin, busy_poll_us, flow_capacity, flow_idle_seconds,
-                        look_up, token_keys, hop_secrets, hop_key_id, clusters,
-                        sockets))]
+                        look_up, site, edges, clusters, sockets))]
     #[allow(clippy::too_many_arguments)] // One per setting, all by keyword.
     fn new(
         py: Python<'_>,
@@ -98,15 +95,15 @@ impl PyRelay {
         flow_capacity: usize,
         flow_idle_seconds: u64,
         look_up: bool,
-        token_keys: HashMap<u8, Vec<u8>>,
-        hop_secrets: HashMap<u8, Vec<u8>>,
-        hop_key_id: u8,
-        clusters: Vec<ClusterTuple>,
+        site: u8,
+        edges: Vec<String>,
+        clusters: Vec<PyRef<'_, PyCluster>>,
         sockets: Option<Vec<Vec<RawFd>>>,
     ) -> PyResult<Self> {
         let config = RelayConfig {
-            listen: addresses("listen", &listen)?,
-            tcp_listen: addresses("tcp_listen", &tcp_listen)?,
+            site,
+            listen: parse_all("listen", &listen)?,
+            tcp_listen: parse_all("tcp_listen", &tcp_listen)?,
             tcp_connections,
             tcp_connections_per_address,
             upstream: parse("upstream", upstream)?,
@@ -116,10 +113,8 @@ impl PyRelay {
             flow_capacity,
             flow_idle: Duration::from_secs(flow_idle_seconds),
             look_up,
-            token_keys: self::token_keys(&token_keys)?,
-            hop_secrets: self::hop_secrets(&hop_secrets)?,
-            hop_key_id: self::hop_key_id(hop_key_id)?,
-            clusters: clusters.iter().map(cluster).collect::<PyResult<_>>()?,
+            edges: parse_all("edges", &edges)?,
+            clusters: native(&clusters),
         };
         let bound = py.detach(|| match sockets {
             None => BoundRelay::bind(&config),
@@ -208,6 +203,28 @@ impl PyRelay {
         self.look(|relay| relay.answer(worker, flow, owner))
     }
 
+    /// Serves other clusters and edges from now on.
+    fn set_clusters(
+        &self,
+        py: Python<'_>,
+        edges: Vec<String>,
+        clusters: Vec<PyRef<'_, PyCluster>>,
+    ) -> PyResult<()> {
+        let (edges, clusters) = (parse_all("edges", &edges)?, native(&clusters));
+        let done = py.detach(|| self.look(|relay| relay.set_clusters(edges, clusters)))?;
+        done.map_err(|error| match error.kind() {
+            ErrorKind::InvalidInput => PyValueError::new_err(error.to_string()),
+            _ => os_error(py, error),
+        })
+    }
+
+    /// The relays that this one sends to: cluster, address, whether it is alive.
+    fn next_hops(&self) -> PyResult<Vec<(u16, String, bool)>> {
+        let hops = self.look(Relay::next_hops)?.into_iter();
+        let hops = hops.map(|(cluster, address, alive)| (cluster, address.to_string(), alive));
+        Ok(hops.collect())
+    }
+
     /// The descriptors of each worker's sockets, good while the relay is not stopped.
     fn sockets(&self) -> PyResult<Vec<Vec<RawFd>>> {
         let raw = |fds: &[OwnedFd]| fds.iter().map(AsRawFd::as_raw_fd).collect();
@@ -254,10 +271,6 @@ fn not_running() -> PyErr {
     PyRuntimeError::new_err("the relay is not running")
 }
 
-fn addresses(field: &'static str, texts: &[String]) -> PyResult<Vec<SocketAddr>> {
-    texts.iter().map(|text| parse(field, text)).collect()
-}
-
 fn texts(addresses: &[SocketAddr]) -> Vec<String> {
     addresses.iter().map(SocketAddr::to_string).collect()
 }
@@ -273,17 +286,6 @@ fn by_name(counters: &Snapshot) -> HashMap<String, u64> {
     named.chain(dropped).chain(closed).collect()
 }
 
-fn cluster((id, prefix, networks, first_port, last_port): &ClusterTuple) -> PyResult<Cluster> {
-    Ok(Cluster {
-        id: *id,
-        prefix: prefix
-            .as_deref()
-            .map(|prefix| parse("prefix", prefix))
-            .transpose()?,
-        networks: networks
-            .iter()
-            .map(|network| parse::<IpNet>("networks", network))
-            .collect::<PyResult<_>>()?,
-        ports: *first_port..=*last_port,
-    })
+fn native(clusters: &[PyRef<'_, PyCluster>]) -> Vec<Cluster> {
+    clusters.iter().map(|cluster| cluster.0.clone()).collect()
 }

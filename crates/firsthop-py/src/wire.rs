@@ -93,7 +93,7 @@ pub(crate) fn seal_hop_header<'py>(
     return_hop: Option<&str>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let mut secrets = HopSecrets::default();
-    secrets.insert(hop_key_id(key_id)?, &fixed("secret", secret)?);
+    secrets.insert(hop_key_id("key_id", key_id)?, &fixed("secret", secret)?);
     let key = secrets
         .pair(key_id, parse::<SocketAddr>("owner", owner)?)
         .ok_or_else(|| PyValueError::new_err(format!("key_id: no secret {key_id}")))?;

@@ -10,6 +10,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ipnet::IpNet;
+
+use crate::config::Cluster;
 use crate::flow::FlowKey;
 
 /// Notices that may wait: those of a second in which 60,000 flows begin.
@@ -18,7 +21,7 @@ const MAX_NOTICES: usize = 1 << 16;
 pub(crate) const MAX_COMMANDS: usize = 4096;
 
 /// A flow as the control plane names it: the client's IP (16 bytes, IPv4 mapped), its port (2) and
-/// the ingress id (2), big-endian.
+/// the ingress id (2: site and socket), big-endian.
 pub type FlowBytes = [u8; FlowKey::LEN];
 
 /// What a worker tells of its flows, to whoever remembers them for it.
@@ -56,6 +59,17 @@ pub(crate) enum Command {
         first: usize,
         reply: SyncSender<Option<Vec<u8>>>,
     },
+    /// Serve these clusters and edges, which were checked, from the next batch on; and say so.
+    SetClusters {
+        table: Arc<ClusterTable>,
+        reply: SyncSender<()>,
+    },
+}
+
+/// What all workers are told alike.
+pub(crate) struct ClusterTable {
+    pub(crate) clusters: Vec<Cluster>,
+    pub(crate) edges: Vec<IpNet>,
 }
 
 type Queue = VecDeque<(usize, Notice)>;

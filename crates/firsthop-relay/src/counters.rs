@@ -38,7 +38,7 @@ macro_rules! counters {
 
         /// Counters at one moment, of one worker or summed over several.
         ///
-        /// All but `flows` only grow. Packets are the client's; bytes are theirs, without hop
+        /// All but `flows` and `edges` only grow. Packets are the client's; bytes are theirs, without hop
         /// headers.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub struct Snapshot {
@@ -102,13 +102,13 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Client packets handed to the kernel towards an owner.
+    /// Client packets handed to the kernel towards an owner, or a relay on the way there.
     ingress_packets,
     /// Their bytes.
     ingress_bytes,
     /// The datagrams that carried them: fewer than packets, by what bundling saved.
     ingress_datagrams,
-    /// Packets handed to the kernel towards clients.
+    /// Packets handed to the kernel towards clients, or the edge relay on the way there.
     egress_packets,
     /// Their bytes.
     egress_bytes,
@@ -124,10 +124,14 @@ counters! {
     flows_moved,
     /// Flows that their owner ended, by RELEASE or NO_SESSION.
     flows_released,
-    /// Flows forgotten because nothing passed.
+    /// Flows forgotten because nothing passed, or because their owner is no longer allowed.
     flows_expired,
     /// Flows forgotten early, for room.
     flows_evicted,
+    /// Edge relays that probe this one.
+    edges,
+    /// Packets of an owner towards an edge that has fallen silent; the owner is told each time.
+    edge_lost,
     /// TCP connections of clients that were accepted, open ones included.
     tcp_accepted,
     /// TCP connections that a limit, ours or the system's, left no room for.

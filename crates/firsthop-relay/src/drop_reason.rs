@@ -34,9 +34,10 @@ labels! {
         TokenTag = "token_tag",
         /// Ingress: the token is past its slot.
         TokenExpired = "token_expired",
-        /// Ingress: the token names a cluster that this relay does not serve.
+        /// Ingress: the token names another cluster than those whose keys open it.
         UnknownCluster = "unknown_cluster",
-        /// Ingress: the token's owner is outside its cluster's networks and ports.
+        /// Either way: the owner that a token, or a cluster's relay, names is outside the cluster's
+        /// networks and ports.
         OwnerNotAllowed = "owner_not_allowed",
         /// Ingress: of no known flow, no binding request with a token, and no owner turned up in time.
         UnknownFlow = "unknown_flow",
@@ -45,23 +46,31 @@ labels! {
         /// Neither way: something for the control plane or from it found its mailbox full. No packet is
         /// lost by that alone.
         MailboxFull = "mailbox_full",
-        /// Egress: the datagram's source is in no cluster's networks and ports.
+        /// Egress: the datagram's source is neither in the networks and ports of a cluster that this
+        /// relay reaches itself, nor a relay of another one, nor an edge.
         SourceNotAllowed = "source_not_allowed",
         /// Egress: no hop header, or one that runs past the end. The rest of the datagram is lost.
         HopMalformed = "hop_malformed",
         /// Egress: no cluster secret under its key id.
         HopUnknownKey = "hop_unknown_key",
-        /// Egress: not sealed by the datagram's source. The rest of the datagram is lost.
+        /// Egress: not sealed by the datagram's source, be it an owner, a relay or an edge. The rest of the datagram is lost.
         HopMac = "hop_mac",
         /// Egress: sealed too long ago, or in the future.
         HopTick = "hop_tick",
-        /// Egress: an up record came back.
+        /// Egress: an up record from somebody who is no edge, or a down record from an edge.
         HopDirection = "hop_direction",
         /// Egress: no hops left.
         HopLimit = "hop_limit",
-        /// Egress: names a return hop, and this relay serves clients only.
+        /// Egress: an owner names a return hop that is none of our edges.
         UnexpectedHop = "unexpected_hop",
-        /// Egress: names a public socket that this relay does not have.
+        /// Egress: an edge, or a cluster's relay, does not say which owner it is about.
+        MissingHop = "missing_hop",
+        /// Egress: an edge has a packet for an owner that this relay does not reach itself.
+        OwnerNotReached = "owner_not_reached",
+        /// Egress: a probe that carries a packet, or is for a cluster that this relay does not reach
+        /// itself. It is not answered.
+        UnexpectedProbe = "unexpected_probe",
+        /// Egress: names a public socket that this relay does not have, or another site.
         UnknownIngress = "unknown_ingress",
         /// Egress: the flow belongs to another owner.
         NotOwner = "not_owner",

@@ -61,20 +61,19 @@ impl FlowKey {
         self.ingress
     }
 
-    /// The key as other programs write it: IP (16), port (2) and ingress id (2), big-endian.
-    pub(crate) fn to_bytes(self) -> [u8; Self::LEN] {
+    /// The key as other programs write it: IP (16), port (2) and ingress id (2), big-endian. The
+    /// upper byte of the ingress id is the relay's site.
+    pub(crate) fn to_bytes(self, site: u8) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         bytes[..18].copy_from_slice(&address_to_bytes(self.client()));
-        bytes[19] = self.ingress;
+        (bytes[18], bytes[19]) = (site, self.ingress);
         bytes
     }
 
-    /// What [`FlowKey::to_bytes`] wrote; `None` for an ingress id that no relay has.
-    pub(crate) fn from_bytes(bytes: &[u8; Self::LEN]) -> Option<Self> {
-        let &[ref address @ .., 0, ingress] = bytes else {
-            return None;
-        };
-        Some(Self::new(address_from_bytes(address), ingress))
+    /// What [`FlowKey::to_bytes`] wrote; `None` for an ingress id of another site.
+    pub(crate) fn from_bytes(bytes: &[u8; Self::LEN], site: u8) -> Option<Self> {
+        let &[ref address @ .., its_site, ingress] = bytes;
+        (its_site == site).then(|| Self::new(address_from_bytes(address), ingress))
     }
 }
 
@@ -131,7 +130,12 @@ pub(crate) struct Flow {
     pub(crate) mac: u64,
     /// The tick for which that header was sealed.
     pub(crate) tick: u16,
+    /// And under which state of the clusters: below [`EPOCHS`].
+    pub(crate) epoch: u8,
 }
+
+/// States of the clusters that are told apart: more than there can be in a tick.
+pub(crate) const EPOCHS: u8 = 1 << 7;
 
 /// What became of an insertion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +169,8 @@ struct Entry {
     owner_port: u16,
     tick: u16,
     ingress: u8,
-    proved: bool,
+    /// In the lowest bit whether the flow is proved, and above it the epoch.
+    state: u8,
 }
 
 impl Entry {
@@ -180,16 +185,17 @@ impl Entry {
     fn flow(&self) -> Flow {
         Flow {
             owner: address(self.owner, self.owner_port),
-            proved: self.proved,
+            proved: self.state & 1 == 1,
             mac: self.mac,
             tick: self.tick,
+            epoch: self.state >> 1,
         }
     }
 
     fn set_flow(&mut self, flow: Flow) {
         self.owner = octets(flow.owner.ip());
         self.owner_port = flow.owner.port();
-        self.proved = flow.proved;
+        self.state = flow.epoch << 1 | u8::from(flow.proved);
         self.mac = flow.mac;
         self.tick = flow.tick;
     }
@@ -318,7 +324,7 @@ impl FlowTable {
             owner_port: 0,
             mac: 0,
             tick: 0,
-            proved: false,
+            state: 0,
             // No older than the oldest list, which the next expiry begins with.
             seen: seconds(now).max(self.oldest),
             chain: self.buckets[bucket],
@@ -433,9 +439,14 @@ impl FlowTable {
         None
     }
 
+    /// A hash under a key that only this process knows.
+    pub(crate) fn hash(&self, key: &FlowKey) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
     fn bucket(&self, key: &FlowKey) -> usize {
         // The number of buckets is a power of two.
-        self.hasher.hash_one(key) as usize & (self.buckets.len() - 1)
+        self.hash(key) as usize & (self.buckets.len() - 1)
     }
 
     fn follow(&self, head: u32, key: &FlowKey) -> Option<Slot> {
@@ -529,6 +540,7 @@ mod tests {
             proved: true,
             mac: u64::from(port) << 7,
             tick: port ^ 0x55,
+            epoch: port as u8 % EPOCHS,
         }
     }
 
@@ -567,13 +579,29 @@ mod tests {
         for client in ["192.0.2.1:5000", "[2001:db8::1]:65535", "[::1]:1"] {
             let client: SocketAddr = client.parse().unwrap();
             let key = FlowKey::new(client, 7);
-            assert_eq!(FlowKey::from_bytes(&key.to_bytes()), Some(key));
+            assert_eq!(FlowKey::from_bytes(&key.to_bytes(3), 3), Some(key));
+            assert_eq!(FlowKey::from_bytes(&key.to_bytes(3), 4), None);
             assert_eq!((key.client(), key.ingress()), (client, 7));
             assert_eq!(address_from_bytes(&address_to_bytes(client)), client);
         }
-        let mut beyond = key(1).to_bytes();
-        beyond[18] = 1;
-        assert_eq!(FlowKey::from_bytes(&beyond), None);
+    }
+
+    #[test]
+    fn proof_and_epoch_are_remembered_apart() {
+        let mut table = FlowTable::new(10, IDLE);
+        table.insert(at(0), key(1), flow(1));
+        let slot = table.find(&key(1)).unwrap();
+        for epoch in 0..EPOCHS {
+            for proved in [false, true] {
+                let flow = Flow {
+                    proved,
+                    epoch,
+                    ..flow(1)
+                };
+                table.set(slot, flow);
+                assert_eq!(table.get(slot), flow);
+            }
+        }
     }
 
     #[test]

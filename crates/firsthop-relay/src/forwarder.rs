@@ -15,6 +15,10 @@
 //! - *No lookup on the packet path.* Nobody waits for an answer: a packet of an unknown flow is
 //!   parked, bounded in time and number, until its owner speaks or the control plane has asked
 //!   (`tests/look_ups.rs`).
+//! - *The middle keeps no state.* A relay in front of another one says in the hop field whose a
+//!   packet is; the one behind it remembers no flow, either way (`tests/hops.rs`).
+//! - *A cluster is an island.* Its edge key opens its own tokens and hops, and nobody speaks for an
+//!   owner of another one (`tests/hop_forgeries.rs`).
 //! - *No byte from the network can panic* (`tests/oversize.rs`, `tests/forged_tokens.rs`, and the
 //!   fuzz target).
 
@@ -27,15 +31,17 @@ use firsthop_wire::MAX_CLIENT_DATAGRAM;
 use firsthop_wire::demux::{self, Kind};
 use firsthop_wire::hop::{self, Direction, Flags, Header, Record, SealedHeader};
 use firsthop_wire::stun::{Binding, Class};
-use firsthop_wire::token::TokenKeys;
+use ipnet::IpNet;
 
-use crate::config::{self, Cluster, RelayConfig};
+use crate::clusters::Clusters;
+use crate::config::{Cluster, RelayConfig, canonical};
 use crate::control::{FlowBytes, Notice};
 use crate::counters::Counters;
 use crate::drop_reason::DropReason;
-use crate::flow::{Flow, FlowKey, FlowTable, Inserted, LOOK_AHEAD, Slot};
+use crate::edges::Edges;
+use crate::flow::{EPOCHS, Flow, FlowKey, FlowTable, Inserted, LOOK_AHEAD, Slot};
 use crate::handover::{self, FlowRecord, KnownFlow};
-use crate::pairs::PairKeys;
+use crate::middle;
 use crate::parking::{Parked, Parking};
 
 /// Slots of the flow table that one page of a handover covers.
@@ -55,7 +61,7 @@ pub struct Now {
 pub enum Verdict {
     /// Send `header` and the packet, as one record, to `to`.
     Forward {
-        /// The owner.
+        /// The owner, or the relay on the way there.
         to: SocketAddr,
         /// What goes before the packet.
         header: SealedHeader,
@@ -78,10 +84,23 @@ pub struct Delivery<'a> {
     pub payload: &'a [u8],
 }
 
+/// A record for another hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transit<'a> {
+    /// The owner, the edge relay, or the cluster's relay that it is for.
+    pub to: SocketAddr,
+    /// Up goes towards an owner, down towards a client.
+    pub direction: Direction,
+    /// What goes before the packet.
+    pub header: SealedHeader,
+    /// The packet, borrowed from the datagram; empty when the header says it all.
+    pub payload: &'a [u8],
+}
+
 /// A packet that was parked, and whose owner is known now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
-    /// The owner.
+    /// The owner, or the relay on the way there.
     pub to: SocketAddr,
     /// What goes before the packet.
     pub header: SealedHeader,
@@ -94,11 +113,14 @@ pub struct Ready {
 /// Call [`Forwarder::expire`] about once a second, and [`Forwarder::give_up_parked`] at
 /// [`Forwarder::deadline`].
 pub struct Forwarder {
-    ingresses: u16,
-    hop_key_id: u8,
-    token_keys: TokenKeys,
-    clusters: Vec<Cluster>,
-    pairs: PairKeys,
+    site: u8,
+    ingresses: u8,
+    pub(crate) clusters: Clusters,
+    /// How often the clusters were replaced, modulo [`EPOCHS`]: headers sealed before are void.
+    epoch: u8,
+    pub(crate) edges: Edges,
+    /// A relay that we send to was lost, or came back.
+    hops_changed: bool,
     flows: FlowTable,
     parking: Parking,
     /// Whether there is somebody to ask, and to tell.
@@ -107,7 +129,18 @@ pub struct Forwarder {
     notices: Vec<Notice>,
     /// Flows that changed since a handover began.
     changed: Option<HashSet<FlowKey>>,
-    counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// A source of records, and as whom it may speak.
+#[derive(Clone, Copy)]
+struct Source {
+    address: SocketAddr,
+    /// As an owner of this cluster.
+    owner: Option<usize>,
+    /// As a relay of this cluster, with this number there.
+    relay: Option<(usize, usize)>,
+    edge: bool,
 }
 
 impl Forwarder {
@@ -116,12 +149,13 @@ impl Forwarder {
     #[must_use]
     pub fn new(config: &RelayConfig, counters: Arc<Counters>) -> Self {
         Self {
-            // The configuration was checked: at most as many as there are ids.
-            ingresses: config.ingresses() as u16,
-            hop_key_id: config.hop_key_id,
-            token_keys: config.token_keys.clone(),
-            clusters: config.clusters.clone(),
-            pairs: PairKeys::new(config.hop_secrets.clone()),
+            site: config.site,
+            // The configuration was checked: at most as many as there are indices.
+            ingresses: config.ingresses() as u8,
+            clusters: Clusters::new(Duration::ZERO, &config.clusters, &config.edges, None),
+            epoch: 0,
+            edges: Edges::default(),
+            hops_changed: true,
             flows: FlowTable::new(config.flow_capacity, config.flow_idle),
             parking: Parking::default(),
             look_up: config.look_up,
@@ -132,13 +166,23 @@ impl Forwarder {
         }
     }
 
+    /// Serves `clusters` and `edges` from now on, which [`crate::Relay::set_clusters`] checks. Flows of owners that are no
+    /// longer allowed count as unknown; what is known of relays that stay is kept.
+    pub fn set_clusters(&mut self, now: Now, clusters: &[Cluster], edges: &[IpNet]) {
+        let nothing = Clusters::new(now.elapsed, &[], &[], None);
+        let before = std::mem::replace(&mut self.clusters, nothing);
+        self.clusters = Clusters::new(now.elapsed, clusters, edges, Some(before));
+        self.epoch = (self.epoch + 1) % EPOCHS;
+        self.hops_changed = true;
+    }
+
     /// Flows remembered now.
     #[must_use]
     pub fn flows(&self) -> usize {
         self.flows.len()
     }
 
-    /// Judges `packet`, which `client` sent to the public socket `ingress`.
+    /// Judges `packet`, which `client` sent to the public socket with the index `ingress`.
     pub fn ingress(
         &mut self,
         now: Now,
@@ -179,28 +223,29 @@ impl Forwarder {
         }
     }
 
-    /// Judges every record of `datagram`, which `source` sent to the upstream socket, and passes
-    /// what is for a client to `deliver`. Drops are counted.
+    /// Judges every record of `datagram`, which `source` sent to the upstream socket. What is for a
+    /// client goes to `deliver`, what is for another hop to `pass_on`. Drops are counted.
     pub fn egress<'a>(
         &mut self,
         now: Now,
         source: SocketAddr,
         datagram: &'a [u8],
         mut deliver: impl FnMut(Delivery<'a>),
+        mut pass_on: impl FnMut(Transit<'a>),
     ) {
-        let source = canonical(source);
         // The cheapest check first: no key is derived for a source that may not speak at all.
-        if !self.may_own(source) {
+        let Some(source) = self.source(canonical(source)) else {
             self.counters.dropped(DropReason::SourceNotAllowed, 1);
             return;
-        }
+        };
+        self.edges.listen(now.elapsed);
         for record in hop::records(datagram) {
             let accepted = record
                 .map_err(DropReason::from)
-                .and_then(|record| self.accept(now, source, &record));
+                .and_then(|record| self.accept(now, source, &record, &mut pass_on));
             match accepted {
-                Ok(delivery) if delivery.payload.is_empty() => {}
-                Ok(delivery) => deliver(delivery),
+                Ok(Some(delivery)) if !delivery.payload.is_empty() => deliver(delivery),
+                Ok(_) => {}
                 Err(reason) => {
                     self.counters.dropped(reason, 1);
                     // Whoever forged one record forged them all: the rest is not worth a MAC.
@@ -213,16 +258,32 @@ impl Forwarder {
         self.counters.flows.set(self.flows.len() as u64);
     }
 
+    /// Asks the relays that this one sends to whether they are there, as far as that is due; see
+    /// [`Forwarder::deadline`].
+    pub fn probe(&mut self, now: Now, mut send: impl FnMut(SocketAddr, &SealedHeader)) {
+        self.hops_changed |= self.clusters.probe(now.elapsed, |cluster, relay| {
+            if let Some(probe) = middle::probe(now, cluster) {
+                send(relay, &probe);
+            }
+        });
+    }
+
+    /// Every relay that this one sends to: its cluster, its address, whether it is alive. `None`
+    /// when nothing changed since the last call.
+    pub fn changed_next_hops(&mut self) -> Option<Vec<(u16, SocketAddr, bool)>> {
+        std::mem::take(&mut self.hops_changed).then(|| self.clusters.next_hops().collect())
+    }
+
     /// What the control plane found out about a flow that a [`Notice::LookUp`] named: its owner,
     /// or that nobody knows it.
     ///
     /// An owner outside the clusters counts as none: whoever answers cannot lead packets astray.
     pub fn answer(&mut self, now: Now, flow: &FlowBytes, owner: Option<SocketAddr>) {
-        let Some(key) = FlowKey::from_bytes(flow) else {
+        let Some(key) = FlowKey::from_bytes(flow, self.site) else {
             return;
         };
         // The return path may have been faster, and knows better.
-        if self.flows.find(&key).is_some() {
+        if self.held(key).is_some() {
             return;
         }
         match owner.map(canonical).filter(|&owner| self.may_own(owner)) {
@@ -257,21 +318,25 @@ impl Forwarder {
     /// Forgets flows that fell silent. Returns false when it has more to do, and wants to be called
     /// again after the next packets.
     pub fn expire(&mut self, now: Now) -> bool {
-        let (telling, notices) = (self.look_up, &mut self.notices);
+        let (site, telling, notices) = (self.site, self.look_up, &mut self.notices);
         let (expired, done) = self.flows.expire(now.elapsed, |key, flow| {
             if telling && flow.proved {
-                notices.push(kept(key, flow.owner));
+                notices.push(kept(site, key, flow.owner));
             }
         });
+        self.edges.expire(now.elapsed);
+        self.counters.edges.set(self.edges.len() as u64);
         self.counters.flows_expired.add(expired as u64);
         self.counters.flows.set(self.flows.len() as u64);
         done
     }
 
-    /// When a parked packet has waited for too long: [`Forwarder::give_up_parked`] is due.
+    /// When a parked packet has waited for too long, and [`Forwarder::give_up_parked`] is due; or
+    /// [`Forwarder::probe`].
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        self.parking.deadline()
+        let both = [self.parking.deadline(), self.clusters.deadline()];
+        both.into_iter().flatten().min()
     }
 
     /// The flows in some slots of the table from `first` on, for [`Forwarder::restore`] of the
@@ -283,7 +348,7 @@ impl Forwarder {
         let page = self.flows.page(now.elapsed, first, PAGE)?;
         let mut bytes = Vec::new();
         for (key, flow, idle_seconds) in page {
-            record(key, Some((flow, idle_seconds))).write(&mut bytes);
+            record(key, Some((flow, idle_seconds))).write(self.site, &mut bytes);
         }
         Some(bytes)
     }
@@ -296,14 +361,14 @@ impl Forwarder {
         let mut bytes = Vec::new();
         for key in self.changed.take().unwrap_or_default() {
             let slot = self.flows.find(&key);
-            record(key, slot.map(|slot| (self.flows.get(slot), 0))).write(&mut bytes);
+            record(key, slot.map(|slot| (self.flows.get(slot), 0))).write(self.site, &mut bytes);
         }
         bytes
     }
 
     /// Takes over flows that another process exported, and what changed there afterwards.
     pub fn restore(&mut self, now: Now, bytes: &[u8]) {
-        for FlowRecord { key, known } in handover::records(bytes) {
+        for FlowRecord { key, known } in handover::records(bytes, self.site) {
             let held = self.flows.find(&key);
             if let Some(slot) = held {
                 self.flows.remove(slot);
@@ -362,25 +427,32 @@ impl Forwarder {
 
         // *A binding request follows its own token*: one for another owner than the flow's leaves
         // the flow alone, neither moving it nor keeping it alive.
-        if let Some(owner) = named_owner
+        if let Some((cluster, owner)) = named_owner
             && known.is_none_or(|(_, flow)| flow.owner != owner)
         {
-            return Ok((owner, self.seal_up(now, key, owner)?));
+            let header = self.seal_up(now, key, cluster, owner)?;
+            return Ok((self.next_hop(key, cluster, owner), header));
         }
         let (slot, flow) = known.ok_or(DropReason::UnknownFlow)?;
+        // What its owner was before the clusters changed does not count.
+        let cluster = self.clusters.of_owner(flow.owner);
+        let cluster = cluster.ok_or(DropReason::UnknownFlow)?;
+        let to = self.next_hop(key, cluster, flow.owner);
         self.flows.touch(now.elapsed, slot);
-        if flow.tick == hop::tick_at(now.unix_seconds) {
-            let header = self.header_up(key, flow.tick);
-            return Ok((flow.owner, header.sealed_with(flow.mac)));
+        let tick = hop::tick_at(now.unix_seconds);
+        if (flow.tick, flow.epoch) == (tick, self.epoch) {
+            let header = self.header_up(key, cluster, flow.owner, tick);
+            return Ok((to, header.sealed_with(flow.mac)));
         }
-        let header = self.seal_up(now, key, flow.owner)?;
+        let header = self.seal_up(now, key, cluster, flow.owner)?;
         let resealed = Flow {
             mac: header.mac(),
-            tick: hop::tick_at(now.unix_seconds),
+            tick,
+            epoch: self.epoch,
             ..flow
         };
         self.flows.set(slot, resealed);
-        Ok((flow.owner, header))
+        Ok((to, header))
     }
 
     /// Keeps a packet of an unknown flow for a moment, or tells why it is dropped.
@@ -388,7 +460,7 @@ impl Forwarder {
         match self.parking.park(now.elapsed, key, packet) {
             Parked::Ask if self.look_up => {
                 self.notices.push(Notice::LookUp {
-                    flow: key.to_bytes(),
+                    flow: key.to_bytes(self.site),
                 });
                 None
             }
@@ -398,51 +470,124 @@ impl Forwarder {
         }
     }
 
-    /// The owner that a binding request names by its token; `None` for STUN that names nobody.
-    fn named_owner(&self, now: Now, packet: &[u8]) -> Result<Option<SocketAddr>, DropReason> {
+    /// The owner that a binding request names by its token, and its cluster; `None` for STUN that
+    /// names nobody.
+    fn named_owner(
+        &self,
+        now: Now,
+        packet: &[u8],
+    ) -> Result<Option<(usize, SocketAddr)>, DropReason> {
         let binding = Binding::parse(packet).map_err(|_| DropReason::StunMalformed)?;
         if binding.class != Class::BindingRequest {
             return Ok(None);
         }
         let ufrag = binding.server_ufrag().ok_or(DropReason::StunUsername)?;
-        let claims = self.token_keys.open(ufrag, now.unix_seconds)?;
-        config::resolve(&self.clusters, &claims).map(Some)
+        self.clusters.open(ufrag, now.unix_seconds).map(Some)
     }
 
+    /// As whom `address` may speak; `None` when it may not at all.
+    fn source(&self, address: SocketAddr) -> Option<Source> {
+        let source = Source {
+            address,
+            owner: self.clusters.of_reached_owner(address),
+            relay: self.clusters.of_relay(address),
+            edge: self.clusters.is_edge(address.ip()),
+        };
+        let known = source.owner.is_some() || source.relay.is_some() || source.edge;
+        known.then_some(source)
+    }
+
+    /// Judges a record by who may have sent it; `None` when it goes on to another hop, or ends here.
     fn accept<'a>(
         &mut self,
         now: Now,
-        source: SocketAddr,
+        source: Source,
+        record: &Record<'a>,
+        pass_on: &mut impl FnMut(Transit<'a>),
+    ) -> Result<Option<Delivery<'a>>, DropReason> {
+        let direction = record.header.direction;
+        match (source.relay, source.owner) {
+            _ if direction == Direction::Up && source.edge => {
+                pass_on(self.take_from_edge(now, source.address, record)?);
+                Ok(None)
+            }
+            (Some(relay), _) => self.take_from_relay(now, relay, record),
+            (_, Some(cluster)) => {
+                self.take_from_owner(now, source.address, cluster, record, pass_on)
+            }
+            (None, None) => Err(DropReason::HopDirection),
+        }
+    }
+
+    /// Judges a record that only an owner in `cluster` can have sent.
+    fn take_from_owner<'a>(
+        &mut self,
+        now: Now,
+        owner: SocketAddr,
+        cluster: usize,
+        record: &Record<'a>,
+        pass_on: &mut impl FnMut(Transit<'a>),
+    ) -> Result<Option<Delivery<'a>>, DropReason> {
+        self.clusters
+            .verify_owner(cluster, owner, record, now.unix_seconds)?;
+        let header = &record.header;
+        is_down(header)?;
+        if let Some(edge) = header.return_hop.map(canonical) {
+            self.hand_to_edge(now, owner, cluster, edge, record, pass_on)?;
+            return Ok(None);
+        }
+        self.hand_to_client(now, owner, record).map(Some)
+    }
+
+    /// Judges a record that only a relay of a cluster can have sent.
+    fn take_from_relay<'a>(
+        &mut self,
+        now: Now,
+        (cluster, number): (usize, usize),
+        record: &Record<'a>,
+    ) -> Result<Option<Delivery<'a>>, DropReason> {
+        self.clusters
+            .verify_hop(cluster, record, now.unix_seconds)?;
+        let header = &record.header;
+        is_down(header)?;
+        if header.flags.contains(Flags::PROBE) {
+            self.hops_changed |= self.clusters.answered(now.elapsed, (cluster, number));
+            return Ok(None);
+        }
+        let owner = header.return_hop.map(canonical);
+        let owner = owner.ok_or(DropReason::MissingHop)?;
+        if self.clusters.of_owner(owner) != Some(cluster) {
+            return Err(DropReason::OwnerNotAllowed);
+        }
+        self.hand_to_client(now, owner, record).map(Some)
+    }
+
+    /// What becomes of a record of `owner`, which is authentic, for a client of ours.
+    fn hand_to_client<'a>(
+        &mut self,
+        now: Now,
+        owner: SocketAddr,
         record: &Record<'a>,
     ) -> Result<Delivery<'a>, DropReason> {
-        self.pairs.verify(record, source, now.unix_seconds)?;
         let header = &record.header;
-        if header.direction != Direction::Down {
-            return Err(DropReason::HopDirection);
-        }
-        if header.hop_limit == 0 {
-            return Err(DropReason::HopLimit);
-        }
-        if header.return_hop.is_some() {
-            return Err(DropReason::UnexpectedHop);
-        }
-        if header.ingress >= self.ingresses {
+        let [site, ingress] = header.ingress.to_be_bytes();
+        if site != self.site || ingress >= self.ingresses {
             return Err(DropReason::UnknownIngress);
         }
-        let key = flow_key(header.client, header.ingress);
+        let key = FlowKey::new(header.client, ingress);
         let client = key.client();
         if !can_be_a_client(client) {
             return Err(DropReason::ClientAddress);
         }
-        self.learn(now, source, key, header.flags)?;
+        self.learn(now, owner, key, header.flags)?;
         Ok(Delivery {
-            ingress: header.ingress,
+            ingress: ingress.into(),
             client,
             payload: record.payload,
         })
     }
 
-    /// What an authenticated record does to the flow that it names, and whether it may pass.
+    /// What an authentic record of `source` does to the flow that it names, and whether it may pass.
     fn learn(
         &mut self,
         now: Now,
@@ -450,8 +595,7 @@ impl Forwarder {
         key: FlowKey,
         flags: Flags,
     ) -> Result<(), DropReason> {
-        let slot = self.flows.find(&key);
-        let held = slot.map(|slot| (slot, self.flows.get(slot)));
+        let held = self.held(key);
         let proved = flags.contains(Flags::PATH);
         let ends = flags.contains(Flags::RELEASE);
         let absent = flags.contains(Flags::NO_SESSION);
@@ -513,14 +657,17 @@ impl Forwarder {
             // The packet itself needs no flow.
             Inserted::Full => self.counters.dropped(DropReason::FlowTableFull, 1),
         }
-        if !self.parking.is_empty() {
-            let header = self.header_up(key, flow.tick).sealed_with(flow.mac);
+        if !self.parking.is_empty()
+            && let Some(cluster) = self.clusters.of_owner(owner)
+        {
+            let header = self.header_up(key, cluster, owner, flow.tick);
+            let (to, header) = (
+                self.next_hop(key, cluster, owner),
+                header.sealed_with(flow.mac),
+            );
             let parked = self.parking.take(&key).into_iter();
-            self.ready.extend(parked.map(|packet| Ready {
-                to: owner,
-                header,
-                packet,
-            }));
+            self.ready
+                .extend(parked.map(|packet| Ready { to, header, packet }));
         }
         Ok(inserted != Inserted::Full)
     }
@@ -532,12 +679,30 @@ impl Forwarder {
         owner: SocketAddr,
         proved: bool,
     ) -> Result<Flow, DropReason> {
+        let cluster = self.clusters.of_owner(owner);
+        let cluster = cluster.ok_or(DropReason::OwnerNotAllowed)?;
         Ok(Flow {
             owner,
             proved,
-            mac: self.seal_up(now, key, owner)?.mac(),
+            mac: self.seal_up(now, key, cluster, owner)?.mac(),
             tick: hop::tick_at(now.unix_seconds),
+            epoch: self.epoch,
         })
+    }
+
+    /// The flow of `key`, if it has one. One whose owner is no longer allowed is forgotten.
+    fn held(&mut self, key: FlowKey) -> Option<(Slot, Flow)> {
+        let slot = self.flows.find(&key)?;
+        let flow = self.flows.get(slot);
+        if self.may_own(flow.owner) {
+            return Some((slot, flow));
+        }
+        self.flows.remove(slot);
+        self.counters.flows_expired.add(1);
+        if let Some(changed) = &mut self.changed {
+            changed.insert(key);
+        }
+        None
     }
 
     fn release(&mut self, now: Now, key: FlowKey, slot: Slot) {
@@ -550,7 +715,7 @@ impl Forwarder {
         self.parking.ended(now.elapsed, key);
         if self.look_up {
             self.notices.push(Notice::Gone {
-                flow: key.to_bytes(),
+                flow: key.to_bytes(self.site),
             });
         }
     }
@@ -562,47 +727,67 @@ impl Forwarder {
             changed.insert(key);
         }
         if proved && self.look_up {
-            self.notices.push(kept(key, owner));
+            self.notices.push(kept(self.site, key, owner));
         }
     }
 
     fn may_own(&self, address: SocketAddr) -> bool {
-        self.clusters.iter().any(|cluster| cluster.allows(address))
+        self.clusters.of_owner(address).is_some()
+    }
+
+    /// Where packets of a flow go first on their way to `owner`.
+    fn next_hop(&self, key: FlowKey, cluster: usize, owner: SocketAddr) -> SocketAddr {
+        self.clusters
+            .next_hop(cluster, owner, || self.flows.hash(&key))
     }
 
     fn seal_up(
         &mut self,
         now: Now,
         key: FlowKey,
+        cluster: usize,
         owner: SocketAddr,
     ) -> Result<SealedHeader, DropReason> {
-        let header = self.header_up(key, hop::tick_at(now.unix_seconds));
-        let pair = self.pairs.of_owner(self.hop_key_id, owner);
-        Ok(header.seal(pair.ok_or(DropReason::HopUnknownKey)?))
+        let header = self.header_up(key, cluster, owner, hop::tick_at(now.unix_seconds));
+        let sealing = self.clusters.key(cluster, owner);
+        Ok(header.seal(sealing.ok_or(DropReason::HopUnknownKey)?))
     }
 
-    fn header_up(&self, key: FlowKey, tick: u16) -> Header {
+    /// The header does not depend on which relay of the cluster it goes to: when a flow moves from
+    /// one to another, its MAC stays.
+    fn header_up(&self, key: FlowKey, cluster: usize, owner: SocketAddr, tick: u16) -> Header {
         Header {
             direction: Direction::Up,
             flags: Flags::default(),
-            key_id: self.hop_key_id,
+            key_id: self.clusters.key_id(cluster),
             hop_limit: hop::HOP_LIMIT,
             tick,
             client: key.client(),
-            ingress: key.ingress().into(),
-            return_hop: None,
+            ingress: u16::from_be_bytes([self.site, key.ingress()]),
+            return_hop: self.clusters.hop_to(cluster, owner),
         }
     }
 }
 
-/// The configuration was checked: an ingress id fits.
+/// The configuration was checked: an index of a socket fits.
 fn flow_key(client: SocketAddr, ingress: u16) -> FlowKey {
     FlowKey::new(client, ingress as u8)
 }
 
-fn kept(key: FlowKey, owner: SocketAddr) -> Notice {
+/// Whether a record that leads away from an owner may be passed on.
+fn is_down(header: &Header) -> Result<(), DropReason> {
+    if header.direction != Direction::Down {
+        return Err(DropReason::HopDirection);
+    }
+    if header.hop_limit == 0 {
+        return Err(DropReason::HopLimit);
+    }
+    Ok(())
+}
+
+fn kept(site: u8, key: FlowKey, owner: SocketAddr) -> Notice {
     Notice::Kept {
-        flow: key.to_bytes(),
+        flow: key.to_bytes(site),
         owner,
     }
 }
@@ -615,11 +800,6 @@ fn record(key: FlowKey, known: Option<(Flow, u32)>) -> FlowRecord {
         idle_seconds: idle_seconds.try_into().unwrap_or(u16::MAX),
     });
     FlowRecord { key, known }
-}
-
-/// IPv4 from a dual-stack socket is IPv4, and IPv6 has neither flow label nor zone.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Whether a packet can be sent to `client` at all. What the kernel would refuse is refused here,

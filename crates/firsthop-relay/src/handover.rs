@@ -31,8 +31,8 @@ pub(crate) struct KnownFlow {
 }
 
 impl FlowRecord {
-    pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(&self.key.to_bytes());
+    pub(crate) fn write(&self, site: u8, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.key.to_bytes(site));
         let (owner, flags, idle_seconds) = match self.known {
             Some(known) => {
                 let flags = if known.proved { PROVED } else { 0 };
@@ -47,10 +47,10 @@ impl FlowRecord {
     }
 }
 
-/// The records in `bytes`. One that makes no sense is passed over, and so is a torn end: a flow is
-/// only a cache.
-pub(crate) fn records(bytes: &[u8]) -> impl Iterator<Item = FlowRecord> {
-    bytes.chunks_exact(RECORD_LEN).filter_map(|record| {
+/// The records in `bytes`. One of another site is passed over, and so is a torn end: a flow is only
+/// a cache.
+pub(crate) fn records(bytes: &[u8], site: u8) -> impl Iterator<Item = FlowRecord> {
+    bytes.chunks_exact(RECORD_LEN).filter_map(move |record| {
         let (key, rest) = record.split_first_chunk()?;
         let (owner, rest) = rest.split_first_chunk()?;
         let &[flags, high, low] = rest else {
@@ -62,7 +62,7 @@ pub(crate) fn records(bytes: &[u8]) -> impl Iterator<Item = FlowRecord> {
             idle_seconds: u16::from_be_bytes([high, low]),
         };
         Some(FlowRecord {
-            key: FlowKey::from_bytes(key)?,
+            key: FlowKey::from_bytes(key, site)?,
             known: (flags & GONE == 0).then_some(known),
         })
     })
@@ -92,13 +92,13 @@ mod tests {
             });
         let mut bytes = Vec::new();
         for record in &all {
-            record.write(&mut bytes);
+            record.write(9, &mut bytes);
         }
         assert_eq!(bytes.len(), 3 * RECORD_LEN);
-        assert_eq!(records(&bytes).collect::<Vec<_>>(), all);
-        assert_eq!(records(&bytes[..bytes.len() - 1]).count(), 2);
-        // An ingress id that no relay has.
+        assert_eq!(records(&bytes, 9).collect::<Vec<_>>(), all);
+        assert_eq!(records(&bytes[..bytes.len() - 1], 9).count(), 2);
+        // A flow of another site.
         bytes[RECORD_LEN + FlowKey::LEN - 2] = 1;
-        assert_eq!(records(&bytes).count(), 2);
+        assert_eq!(records(&bytes, 9).count(), 2);
     }
 }

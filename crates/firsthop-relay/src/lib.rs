@@ -6,6 +6,7 @@
 //!
 //! [`Relay`] runs it on sockets; [`forwarder`] has the rules, without any.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,22 +16,27 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 mod backlog;
+mod clusters;
 mod config;
 mod connection;
 mod control;
 mod counters;
 mod drop_reason;
+mod edges;
 mod flow;
 pub mod forwarder;
 pub mod frame;
 mod handover;
 mod label;
+mod middle;
+mod next_hops;
 mod pairs;
 mod parking;
+mod ranges;
 mod tcp;
 mod worker;
 
-pub use config::{Cluster, DEFAULT_FLOW_IDLE, RelayConfig};
+pub use config::{Cluster, DEFAULT_FLOW_IDLE, Reach, RelayConfig};
 pub use connection::Closing;
 pub use control::{FlowBytes, Notice};
 pub use counters::{Counters, Snapshot};
@@ -38,13 +44,14 @@ pub use drop_reason::DropReason;
 pub use flow::{address_from_bytes, address_to_bytes};
 pub use forwarder::Forwarder;
 
-use control::{Command, NoticeReceiver};
+use control::{ClusterTable, Command, NoticeReceiver};
 use firsthop_udp::{Options, Sharing, Socket};
+use ipnet::IpNet;
 use tcp::Listener;
 use worker::{Handle, Sockets, Worker};
 
-/// How long a worker may take to write one page of its flows.
-const EXPORT_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a worker may take to write one page of its flows, or to take new clusters.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A relay whose sockets are bound, and that does not forward yet: packets wait in the system.
 pub struct Bound {
@@ -222,7 +229,7 @@ impl Relay {
         Bound::bind(config)?.run()
     }
 
-    /// Public addresses as bound, by ingress id.
+    /// Public addresses as bound, by the lower byte of their ingress ids.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
@@ -276,6 +283,47 @@ impl Relay {
             .is_some_and(|worker| worker.handle.send(command))
     }
 
+    /// Serves `clusters` and `edges` from now on, in place of those before. Flows whose owner is no
+    /// longer allowed are forgotten when they are used; calls of all others go on.
+    ///
+    /// # Errors
+    /// As [`Bound::bind`] for a configuration that cannot work: nothing changes then.
+    /// [`io::ErrorKind::TimedOut`] when a worker has no room, or does not answer within a second:
+    /// it may serve the old ones still, and asking again is right.
+    pub fn set_clusters(&self, edges: Vec<IpNet>, clusters: Vec<Cluster>) -> io::Result<()> {
+        config::check_clusters(&clusters).map_err(invalid)?;
+        let table = Arc::new(ClusterTable { clusters, edges });
+        let asked = self.workers.iter().map(|worker| {
+            let (reply, done) = sync_channel(1);
+            let table = Arc::clone(&table);
+            let room = worker.handle.send(Command::SetClusters { table, reply });
+            room.then_some(done)
+        });
+        // All are asked before any is waited for.
+        let asked: Vec<_> = asked.collect();
+        for done in asked {
+            let done = done.ok_or(io::ErrorKind::TimedOut)?;
+            let answer = done.recv_timeout(PATIENCE);
+            answer.map_err(|_| io::ErrorKind::TimedOut)?;
+        }
+        Ok(())
+    }
+
+    /// The relays that this one sends to, by cluster and address, and whether any worker takes them
+    /// for alive.
+    #[must_use]
+    pub fn next_hops(&self) -> Vec<(u16, SocketAddr, bool)> {
+        let mut all = BTreeMap::new();
+        for worker in &self.workers {
+            for (cluster, address, alive) in worker.handle.next_hops() {
+                *all.entry((cluster, address)).or_default() |= alive;
+            }
+        }
+        let all = all.into_iter();
+        all.map(|((cluster, address), alive)| (cluster, address, alive))
+            .collect()
+    }
+
     /// The sockets of each worker, for [`Bound::adopt`] in another process.
     pub fn sockets(&self) -> impl Iterator<Item = &[OwnedFd]> {
         self.workers.iter().map(|worker| &*worker.sockets)
@@ -294,7 +342,7 @@ impl Relay {
         if !worker.handle.send(Command::Export { first, reply }) {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        page.recv_timeout(EXPORT_PATIENCE)
+        page.recv_timeout(PATIENCE)
             .map_err(|_| io::ErrorKind::TimedOut.into())
     }
 

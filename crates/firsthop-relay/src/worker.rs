@@ -2,21 +2,21 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use firsthop_udp::{Inbox, Outbox, Received, SendError, Socket};
 use firsthop_wire::bundle::{Bundler, Train};
-use firsthop_wire::hop::SealedHeader;
+use firsthop_wire::hop::{Direction, SealedHeader};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::config::RelayConfig;
 use crate::control::{Command, MAX_COMMANDS, NoticeSender};
 use crate::counters::Counters;
 use crate::drop_reason::DropReason;
-use crate::forwarder::{Forwarder, Now, Ready, Verdict};
+use crate::forwarder::{Delivery, Forwarder, Now, Ready, Transit, Verdict};
 use crate::tcp::{Listener, TcpIngress, TcpLimits};
 
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
@@ -53,7 +53,11 @@ pub(crate) struct Handle {
     stopping: AtomicBool,
     waker: Waker,
     commands: SyncSender<Command>,
+    next_hops: Mutex<Vec<NextHop>>,
 }
+
+/// A relay that this one sends to: its cluster, its address, whether it is alive.
+pub(crate) type NextHop = (u16, SocketAddr, bool);
 
 impl Handle {
     /// Asks it to end.
@@ -71,6 +75,17 @@ impl Handle {
             }
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
         }
+    }
+
+    /// The relays that the worker sends to, as it last saw them.
+    pub(crate) fn next_hops(&self) -> Vec<NextHop> {
+        let next_hops = self.next_hops.lock();
+        next_hops.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tell_next_hops(&self, seen: Vec<NextHop>) {
+        let next_hops = self.next_hops.lock();
+        *next_hops.unwrap_or_else(PoisonError::into_inner) = seen;
     }
 
     fn wake(&self) {
@@ -112,17 +127,22 @@ struct Public {
     down: Outbox<usize>,
 }
 
-/// The way to owners: the socket that they answer to, and what is about to leave by it.
+/// The way to other hops: the socket that they answer to, and what is about to leave by it.
 struct Uplink {
     source: Source,
-    bundler: Bundler,
+    /// Towards owners, and towards edge relays.
+    up: Bundler,
+    down: Bundler,
     /// Each train with what it carries.
     outbox: Outbox<Load>,
+    /// A header without a packet.
+    bare: Vec<u8>,
 }
 
-/// What a train towards an owner carries.
+/// What a train carries.
 #[derive(Clone, Copy)]
 struct Load {
+    direction: Direction,
     packets: u64,
     bytes: u64,
     datagrams: u64,
@@ -163,6 +183,7 @@ impl Worker {
             stopping: AtomicBool::new(false),
             waker: Waker::new(poll.registry(), WAKE)?,
             commands,
+            next_hops: Mutex::default(),
         });
         let public = sockets.public.into_iter().enumerate();
         let public = public.map(|(ingress, socket)| {
@@ -185,13 +206,15 @@ impl Worker {
             },
             Arc::clone(&counters),
         )?;
-        let worker = Self {
+        let mut worker = Self {
             public,
             tcp,
             uplink: Uplink {
                 source: Source::new(&poll, UPSTREAM, sockets.upstream)?,
-                bundler: Bundler::default(),
+                up: Bundler::default(),
+                down: Bundler::default(),
                 outbox: Outbox::new(SEND_BATCH),
+                bare: Vec::new(),
             },
             poll,
             clients: Inbox::new(CLIENT_BATCH, CLIENT_BUFFER_BYTES),
@@ -204,6 +227,7 @@ impl Worker {
             busy_poll: config.busy_poll,
             started: Instant::now(),
         };
+        worker.tell_next_hops();
         Ok((worker, handle))
     }
 
@@ -255,6 +279,7 @@ impl Worker {
 
             let now = self.now();
             self.forwarder.give_up_parked(now);
+            self.probe(now);
             if now.elapsed >= next_expiry {
                 let done = self.forwarder.expire(now);
                 self.tcp.expire(now.elapsed);
@@ -288,9 +313,35 @@ impl Worker {
                     // Who asked waits for it, or is gone.
                     let _ = reply.try_send(self.forwarder.export(now, first));
                 }
+                Command::SetClusters { table, reply } => {
+                    self.forwarder
+                        .set_clusters(now, &table.clusters, &table.edges);
+                    self.tell_next_hops();
+                    let _ = reply.try_send(());
+                }
             }
         }
         self.forward_ready();
+    }
+
+    /// Asks the relays that we send to whether they are there.
+    fn probe(&mut self, now: Now) {
+        let (uplink, counters) = (&mut self.uplink, &self.counters);
+        let mut asked = false;
+        self.forwarder.probe(now, |relay, probe| {
+            uplink.push_bare(relay, Direction::Up, probe, counters);
+            asked = true;
+        });
+        if asked {
+            uplink.flush(counters);
+        }
+        self.tell_next_hops();
+    }
+
+    fn tell_next_hops(&mut self) {
+        if let Some(seen) = self.forwarder.changed_next_hops() {
+            self.handle.tell_next_hops(seen);
+        }
     }
 
     /// One turn of a public socket: packets of clients go to their owners.
@@ -307,7 +358,7 @@ impl Worker {
             let (ingress, packets) = (ingress as u16, self.clients.datagrams());
             self.forwarder
                 .ingress_batch(now, ingress, packets, |to, header, packet| {
-                    uplink.push(to, header, packet, counters);
+                    uplink.push(to, Direction::Up, header, packet, counters);
                 });
             uplink.flush(counters);
         }
@@ -324,13 +375,13 @@ impl Worker {
         self.tcp.serve(now.elapsed, |ingress, client, packet| {
             let verdict = forwarder.ingress(now, client, ingress, packet);
             if let Verdict::Forward { to, header } = verdict {
-                uplink.push(to, &header, packet, &self.counters);
+                uplink.push(to, Direction::Up, &header, packet, &self.counters);
             }
         });
         uplink.flush(&self.counters);
     }
 
-    /// One turn of the upstream socket: records of owners go to their clients.
+    /// One turn of the upstream socket: records go to their clients, or to the next hop.
     fn serve_upstream(&mut self) -> io::Result<()> {
         for _ in 0..BATCHES_PER_TURN {
             if !self.uplink.source.waiting {
@@ -341,8 +392,9 @@ impl Worker {
                 .receive(&mut self.owners, &self.counters)?;
             let now = self.now();
             let (public, tcp, counters) = (&mut self.public, &mut self.tcp, &*self.counters);
-            for (owner, datagram) in self.owners.datagrams() {
-                self.forwarder.egress(now, owner, datagram, |delivery| {
+            let uplink = &mut self.uplink;
+            for (source, datagram) in self.owners.datagrams() {
+                let deliver = |delivery: Delivery<'_>| {
                     let (client, packet) = (delivery.client, delivery.payload);
                     let Some(public) = public.get_mut(usize::from(delivery.ingress)) else {
                         // The forwarder passes only ingress ids that exist: it is one of TCP.
@@ -359,7 +411,10 @@ impl Worker {
                         public.flush(counters);
                     }
                     public.down.push(client, packet, None, packet.len());
-                });
+                };
+                let pass_on = |transit: Transit<'_>| uplink.pass_on(&transit, counters);
+                self.forwarder
+                    .egress(now, source, datagram, deliver, pass_on);
             }
             for public in public {
                 public.flush(counters);
@@ -372,7 +427,8 @@ impl Worker {
     /// Sends on what was parked and may go now.
     fn forward_ready(&mut self) {
         for Ready { to, header, packet } in self.forwarder.take_ready() {
-            self.uplink.push(to, &header, &packet, &self.counters);
+            self.uplink
+                .push(to, Direction::Up, &header, &packet, &self.counters);
         }
         self.uplink.flush(&self.counters);
     }
@@ -408,28 +464,86 @@ impl Public {
 
 impl Uplink {
     /// Puts a packet among what leaves with the next flush, at the latest.
-    fn push(&mut self, to: SocketAddr, header: &SealedHeader, packet: &[u8], counters: &Counters) {
+    fn push(
+        &mut self,
+        to: SocketAddr,
+        direction: Direction,
+        header: &SealedHeader,
+        packet: &[u8],
+        counters: &Counters,
+    ) {
         let (outbox, socket) = (&mut self.outbox, &self.source.socket);
-        self.bundler.push(to, header, packet, |train| {
-            queue(outbox, train, socket, counters);
+        let bundler = match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        };
+        bundler.push(to, header, packet, |train| {
+            queue(outbox, train, direction, socket, counters);
         });
     }
 
-    /// Sends what waits for owners.
+    /// The same for what came from another hop.
+    fn pass_on(&mut self, transit: &Transit<'_>, counters: &Counters) {
+        let &Transit {
+            to,
+            direction,
+            ref header,
+            payload,
+        } = transit;
+        match payload {
+            [] => self.push_bare(to, direction, header, counters),
+            packet => self.push(to, direction, header, packet, counters),
+        }
+    }
+
+    /// The same for a header without a packet, which is nobody's and counts as none.
+    fn push_bare(
+        &mut self,
+        to: SocketAddr,
+        direction: Direction,
+        header: &SealedHeader,
+        counters: &Counters,
+    ) {
+        if self.outbox.is_full() {
+            send(&mut self.outbox, &self.source.socket, counters);
+        }
+        self.bare.clear();
+        header.write_record(&[], &mut self.bare);
+        let load = Load {
+            direction,
+            packets: 0,
+            bytes: 0,
+            datagrams: 0,
+        };
+        self.outbox.push(to, &self.bare, None, load);
+    }
+
+    /// Sends what waits for other hops.
     fn flush(&mut self, counters: &Counters) {
         let (outbox, socket) = (&mut self.outbox, &self.source.socket);
-        self.bundler
-            .flush(|train| queue(outbox, train, socket, counters));
+        for (bundler, direction) in [
+            (&mut self.up, Direction::Up),
+            (&mut self.down, Direction::Down),
+        ] {
+            bundler.flush(|train| queue(outbox, train, direction, socket, counters));
+        }
         send(outbox, socket, counters);
     }
 }
 
 /// Puts a train among what leaves next, and makes room for it first if there is none.
-fn queue(outbox: &mut Outbox<Load>, train: &Train, socket: &Socket, counters: &Counters) {
+fn queue(
+    outbox: &mut Outbox<Load>,
+    train: &Train,
+    direction: Direction,
+    socket: &Socket,
+    counters: &Counters,
+) {
     if outbox.is_full() {
         send(outbox, socket, counters);
     }
     let load = Load {
+        direction,
         packets: train.packets,
         bytes: train.bytes,
         datagrams: train.datagrams(),
@@ -439,13 +553,17 @@ fn queue(outbox: &mut Outbox<Load>, train: &Train, socket: &Socket, counters: &C
 
 fn send(outbox: &mut Outbox<Load>, socket: &Socket, counters: &Counters) {
     let (mut packets, mut bytes, mut datagrams) = (0, 0, 0);
-    outbox.flush(socket, |load, sent| match sent {
-        Ok(()) => {
+    outbox.flush(socket, |load, sent| match (sent, load.direction) {
+        (Ok(()), Direction::Up) => {
             packets += load.packets;
             bytes += load.bytes;
             datagrams += load.datagrams;
         }
-        Err(error) => counters.dropped(reason(error), load.packets),
+        (Ok(()), Direction::Down) => {
+            counters.egress_packets.add(load.packets);
+            counters.egress_bytes.add(load.bytes);
+        }
+        (Err(error), _) => counters.dropped(reason(error), load.packets),
     });
     counters.ingress_packets.add(packets);
     counters.ingress_bytes.add(bytes);

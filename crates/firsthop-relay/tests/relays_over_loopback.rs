@@ -4,92 +4,12 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use common::sockets::*;
 use common::*;
-use firsthop_relay::{Bound, DropReason, Forwarder, Notice, Relay, RelayConfig, Snapshot};
-use firsthop_wire::hop::{self, Direction, Flags, Header};
-
-fn unix_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-}
-
-fn bind() -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
-    socket
-}
-
-/// Stands in for a transceiver: reads records, answers with records.
-struct FakeOwner {
-    socket: UdpSocket,
-    buffer: Vec<u8>,
-}
-
-impl FakeOwner {
-    fn new() -> Self {
-        Self {
-            socket: bind(),
-            buffer: vec![0; 65536],
-        }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.socket.local_addr().unwrap()
-    }
-
-    /// The records of the next datagram, and which relay socket they came from.
-    fn receive(&mut self) -> (SocketAddr, Vec<(Header, Vec<u8>)>) {
-        let (length, relay) = self.socket.recv_from(&mut self.buffer).unwrap();
-        let key = hop_secrets().pair(HOP_KEY, self.address()).unwrap();
-        let records = hop::records(&self.buffer[..length]).map(|record| {
-            let record = record.unwrap();
-            record.verify(&key, unix_seconds()).unwrap();
-            assert_eq!(record.header.direction, Direction::Up);
-            (record.header, record.payload.to_vec())
-        });
-        (relay, records.collect())
-    }
-
-    /// Sends `payload` back where `header` came from.
-    fn answer(&self, relay: SocketAddr, header: &Header, flags: Flags, payload: &[u8]) {
-        let header = Header {
-            direction: Direction::Down,
-            flags,
-            ..*header
-        };
-        self.socket
-            .send_to(&sealed(&header, self.address(), payload), relay)
-            .unwrap();
-    }
-}
-
-fn loopback(owner: SocketAddr) -> RelayConfig {
-    let mut config = config();
-    config.listen = vec![address("127.0.0.1:0"), address("127.0.0.1:0")];
-    config.upstream = address("127.0.0.1:0");
-    config.clusters[0].networks = vec!["127.0.0.0/8".parse().unwrap()];
-    config.clusters[0].ports = owner.port()..=owner.port();
-    config
-}
-
-fn counters(relay: &Relay) -> Snapshot {
-    relay.counters().sum()
-}
-
-/// Waits until `condition` holds: counters are written after the packet is on its way.
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
+use firsthop_relay::{Bound, DropReason, Forwarder, Notice, Relay, RelayConfig};
+use firsthop_wire::hop::{Flags, Header};
 
 #[test]
 fn packets_make_the_round_trip_and_a_burst_is_bundled() {
@@ -196,14 +116,7 @@ fn a_dead_owner_or_a_dead_client_does_not_end_the_relay() {
     std::thread::sleep(Duration::from_millis(50));
 
     // And all is well with the next one.
-    let mut owner = FakeOwner {
-        socket: UdpSocket::bind(address).unwrap(),
-        buffer: vec![0; 65536],
-    };
-    owner
-        .socket
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
+    let mut owner = FakeOwner::at(address);
     browser.send_to(&request, public).unwrap();
     assert_eq!(owner.receive().1[0].1, request);
     assert_eq!(relay.failed(), None);
@@ -256,7 +169,7 @@ fn what_cannot_start_says_why_and_leaves_nothing_running() {
             config.workers = 2;
         }),
         ("flow_capacity", |config| config.flow_capacity = 0),
-        ("hop_key_id", |config| config.hop_key_id = 0),
+        ("clusters", |config| config.clusters[0].key_id = 0),
         ("clusters", |config| config.clusters.extend_from_within(..)),
         ("clusters", |config| {
             config.clusters[0].prefix = Some("fd00::/48".parse().unwrap())

@@ -65,6 +65,9 @@ impl Flags {
     /// The edge relay by which the client came is silent. The record carries no payload.
     pub const EDGE_LOST: Self = Self(0x20);
 
+    /// All that tell about a flow; the others are between hops.
+    pub const OF_FLOW: Self = Self(0x0F);
+
     /// The flags that the low six bits say; the others mean nothing.
     #[must_use]
     pub fn from_bits(bits: u8) -> Self {
@@ -82,6 +85,13 @@ impl std::ops::BitOr for Flags {
     type Output = Self;
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+}
+
+impl std::ops::BitAnd for Flags {
+    type Output = Self;
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 }
 
@@ -145,6 +155,7 @@ impl PairKey {
 #[derive(Clone, Default)]
 pub struct HopSecrets {
     secrets: [Option<Hkdf<Sha256>>; KEY_IDS],
+    edge: EdgeHopKeys,
 }
 
 impl HopSecrets {
@@ -154,6 +165,14 @@ impl HopSecrets {
     /// When `id` is not below [`KEY_IDS`]: configuration is checked before it comes here.
     pub fn insert(&mut self, id: u8, secret: &[u8; SECRET_LEN]) {
         self.secrets[usize::from(id)] = Some(Hkdf::new(Some(b"firsthop"), secret));
+        self.edge.insert(id, &EdgeKey::derive(secret));
+    }
+
+    /// The keys that follow from the same secrets, for the hops between the cluster's relays and
+    /// edge relays.
+    #[must_use]
+    pub fn edge_keys(&self) -> &EdgeHopKeys {
+        &self.edge
     }
 
     /// The key of the pair whose transceiver side is `owner`; `None` when there is no secret `id`.

@@ -121,6 +121,31 @@ LISTED: Final = (
         """,
         quick="Three networks, fewer clips: under a minute, wider spreads.",
     ),
+    Listed(
+        name="global",
+        module="firsthop.bench.global_.benchmark",
+        help="""Measure calls from afar: straight to the cluster, by TURN, by Global Relay.
+
+        Three regions of network namespaces on this machine, with jitter and loss between them, and
+        in them relays, transceivers, a gateway, coturn and a browser. It shows how long set-up
+        takes and what media goes through in each way, and for how long calls are silent when an
+        edge, a link, a relay, a region or the Redis of steering is gone. It takes root. Without
+        coturn or redis-server those rows are left out, and the report says so.
+        """,
+        quick="Fewer calls, everything breaks once: about two minutes, wider spreads.",
+    ),
+    Listed(
+        name="fleet",
+        module="firsthop.bench.fleet.benchmark",
+        help="""Simulate a fleet of a million calls: relays, an ingress and crowds come and go.
+
+        A fleet is planned (`firsthop plan`), steered by the real steering, loses relays and a whole
+        ingress, and is called by a crowd. Nothing is started and nothing measured: silences are
+        drawn from what `firsthop bench recovery` measured, and from clients' clocks. The same seed
+        gives the same rows.
+        """,
+        quick="A hundred thousand calls.",
+    ),
 )
 
 

@@ -1,16 +1,17 @@
-"""Ids of calls: to a transceiver they say whose a call is, to everybody else nothing.
+"""Ids of calls: to a transceiver they say whose a call is, to everybody else in which cluster.
 
-Hang-ups and sidebands arrive wherever a load balancer sends them. The id tells the transceiver that
-gets one where the owner of the call is, so nothing has to be looked up.
+Hang-ups and sidebands arrive wherever a load balancer sends them. The id tells a gateway, which has
+no keys, the cluster, and the transceiver that gets one where the owner of the call is, so nothing
+has to be looked up.
 
 ::
 
-    id = "rtc_" ‖ base32(head (1) ‖ AES-SIV(K, random (16) ‖ port (2) ‖ IP address (4 or 16)))
+    id = "rtc_" ‖ base32(head (1) ‖ cluster (2) ‖ AES-SIV(K, random (16) ‖ port (2) ‖ IP (4 or 16)))
 
-The head is the format in its upper half and the key's id in its lower; it is authenticated. K comes
-from the cluster key under a label of its own. AES-SIV (RFC 5297) needs no nonce, and the 128 random
-bits make an id as hard to guess as a secret. In lower case and without padding the id can stand in
-a path, a header or a file name.
+The head is the format in its upper half and the key's id in its lower; it and the cluster are
+authenticated. K comes from the cluster key under a label of its own. AES-SIV (RFC 5297) needs no
+nonce, and the 128 random bits make an id as hard to guess as a secret. In lower case and without
+padding the id can stand in a path, a header or a file name.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ from firsthop.derived import derived
 from firsthop.values import KEY_BYTES
 
 _PREFIX: Final = "rtc_"
-_FORMAT: Final = 0x10
+_FORMAT: Final = 0x20
+_KEY_IDS: Final = 0x0F
 _RANDOM_BYTES: Final = 16
 _SIV_KEY_BYTES: Final = 64
+_CLEAR: Final = struct.Struct(">BH")
 _PORT: Final = struct.Struct(">H")
+#: Of an id of an owner with an IPv4 and with an IPv6 address, in bytes; the SIV has 16.
+_LENGTHS: Final = tuple(_CLEAR.size + 16 + _RANDOM_BYTES + _PORT.size + ip for ip in (4, 16))
 #: Longer than any id: what is longer is not looked at.
 _MAX_LENGTH: Final = 128
 
@@ -47,14 +52,15 @@ class CallIds:
         keys: Cluster keys by id, 32 bytes each.
         key_id: The key to seal under, one of `keys`.
         address: Where other transceivers reach this one's HTTP, ``ip:port``.
+        cluster: The id of the cluster, 0 to 65535.
     """
 
-    def __init__(self, keys: Mapping[int, bytes], key_id: int, address: str) -> None:
-        self._ciphers = {
-            id_: AESSIV(derived(key, "call id", _SIV_KEY_BYTES)) for id_, key in keys.items()
-        }
-        self._key_id = key_id
+    def __init__(
+        self, keys: Mapping[int, bytes], key_id: int, address: str, cluster: int = 1
+    ) -> None:
+        self.use(keys, key_id)
         self._place = _packed(address)
+        self._cluster = cluster
         self.address: Final = _text(self._place)
 
     @classmethod
@@ -65,14 +71,33 @@ class CallIds:
         """
         keys = {id_: bytes.fromhex(key) for id_, key in settings.keys.items()}
         keys = keys or {settings.key_id: os.urandom(KEY_BYTES)}
-        return cls(keys, settings.key_id, reachable(settings))
+        return cls(keys, settings.key_id, reachable(settings), settings.transceiver.cluster)
+
+    def use(self, keys: Mapping[int, bytes], key_id: int) -> None:
+        """Take other keys from now on."""
+        self._ciphers = {
+            id_: AESSIV(derived(key, "call id", _SIV_KEY_BYTES)) for id_, key in keys.items()
+        }
+        self._key_id = key_id
 
     def mint(self) -> str:
         """Return the id of a new call."""
-        head = bytes([_FORMAT | self._key_id])
+        clear = _CLEAR.pack(_FORMAT | self._key_id, self._cluster)
         plain = os.urandom(_RANDOM_BYTES) + self._place
-        sealed = self._ciphers[self._key_id].encrypt(plain, [head])
-        return _PREFIX + base64.b32encode(head + sealed).decode().rstrip("=").lower()
+        sealed = self._ciphers[self._key_id].encrypt(plain, [clear])
+        return _PREFIX + base64.b32encode(clear + sealed).decode().rstrip("=").lower()
+
+    @staticmethod
+    def cluster_of(call_id: str) -> int | None:
+        """The cluster that an id names, read without keys; None if it has not the form of one.
+
+        Whether the id is genuine, only a transceiver of that cluster can tell.
+        """
+        raw = _decoded(call_id)
+        if len(raw) not in _LENGTHS or raw[0] & ~_KEY_IDS != _FORMAT:
+            return None
+        cluster: int = _CLEAR.unpack_from(raw)[1]
+        return cluster
 
     def owner(self, call_id: str) -> str | None:
         """Where the HTTP of the call's transceiver is, ``ip:port``; None if it is not one of ours.
@@ -84,7 +109,8 @@ class CallIds:
         if cipher is None:
             return None
         try:
-            return _text(cipher.decrypt(raw[1:], [raw[:1]])[_RANDOM_BYTES:])
+            clear, sealed = raw[: _CLEAR.size], raw[_CLEAR.size :]
+            return _text(cipher.decrypt(sealed, [clear])[_RANDOM_BYTES:])
         except (InvalidTag, ValueError):
             return None
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
 
 from firsthop._native import Event
 from firsthop.backends.base import Backend
@@ -23,6 +25,11 @@ from firsthop.errors import (
 )
 from firsthop.telemetry.metrics import Metrics
 
+if TYPE_CHECKING:
+    from firsthop.transceiver.engine import Candidates
+
+log = structlog.get_logger()
+
 
 class Answerer(Protocol):
     """Answers SDP offers: the engine, where there is one."""
@@ -33,11 +40,13 @@ class Answerer(Protocol):
         handler: Callable[[Event], None],
         sample_rate: int | None,
         channel: int | None = None,
+        candidates: Candidates | None = None,
     ) -> tuple[Line, str]:
         """Return the line and the SDP answer; `handler` gets the line's events.
 
         Sound is PCM at `sample_rate`, or stays Opus if that is None. `channel` is the id of a data
-        channel that both sides know of (``negotiated: true``).
+        channel that both sides know of (``negotiated: true``). `candidates` are what the answer
+        names; None: what the settings say.
 
         Raises:
             OfferError: The offer is wrong.
@@ -92,12 +101,15 @@ class Calls:
             if self._answerer is None:
                 raise SignalingError("there is no WebRTC here", status=404, code="not_found")
             rate = None if self._backend.traits.opus else call.sample_rate
-            channel = None if terms is None else terms.channel_id
-            line, answer = self._answerer.answer(offer, call.handle, rate, channel)
+            channel, steered = (terms.channel_id, terms.steered) if terms else (None, None)
+            candidates = None if steered is None else steered.candidates
+            line, answer = self._answerer.answer(offer, call.handle, rate, channel, candidates)
         except SignalingError as error:
             self._metrics.offers_refused.labels(error.code).inc()
             raise
         self._keep(call)
+        if steered is not None:
+            log.info("call.steered", call=call.id, **steered.story())
         call.connect(line)
         return call.id, answer
 

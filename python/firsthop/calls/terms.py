@@ -8,6 +8,7 @@ from typing import Any
 
 from firsthop.backends.base import Traits
 from firsthop.calls.ends import DataChannel, SendText
+from firsthop.steering.steered import Steered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,3 +24,5 @@ class Terms:
     channel_id: int | None = None
     """The id of a data channel that the caller opens without telling so (``negotiated: true``):
     offers do not name such channels."""
+    steered: Steered | None = None
+    """By which ingress points its media goes; None: those of the settings."""

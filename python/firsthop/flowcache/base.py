@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 from firsthop.errors import FirsthopError
@@ -34,6 +34,9 @@ class FlowCache(Protocol):
     Every method but `close` may raise `FlowCacheError`. Cancelling one loses at most what it was
     about to do.
     """
+
+    def use(self, masters: Mapping[int, bytes], key_id: int) -> None:
+        """Seal under other keys from now on: `key_id` of `masters`, 32 bytes each."""
 
     async def connect(self) -> None:
         """Get ready, so that the first `find` is as fast as any other."""

@@ -1,4 +1,4 @@
-"""A flow cache that relays share, in Redis. The only file that imports its client.
+"""A flow cache that relays share, in Redis.
 
 What the server sends is not trusted: whatever the client makes of it, the outcome is owners that
 were sealed by a relay of ours, or `FlowCacheError`.
@@ -6,21 +6,14 @@ were sealed by a relay of ours, or `FlowCacheError`.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
-
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from firsthop.flowcache.base import Flow, FlowCacheError, Owner
 from firsthop.flowcache.sealed import VALUE_BYTES, Seal
+from firsthop.store.redis import asking, client
 
-#: How long one command may take, with connecting first if need be, in seconds. Look-ups wait for
-#: less; what takes longer than their budget still brings up the connection for the next.
-_PATIENCE: Final = 1.0
 #: Look-ups at the same time, the writer, and some that are being given up.
 _MAX_CONNECTIONS: Final = 16
 
@@ -46,26 +39,20 @@ class RedisFlowCache:
         self._seal = seal
         self._now = now
         self._count_garbage = count_garbage
-        self._redis: Redis = Redis.from_url(
-            url,
-            protocol=2,
-            max_connections=_MAX_CONNECTIONS,
-            socket_timeout=_PATIENCE,
-            socket_connect_timeout=_PATIENCE,
-            # A command that failed is not worth another try: its packet is gone by then.
-            retry=Retry(NoBackoff(), 0),
-            # Spares a new connection a round trip.
-            driver_info=None,
-        )
+        self._redis = client(url, _MAX_CONNECTIONS)
+
+    def use(self, masters: Mapping[int, bytes], key_id: int) -> None:
+        """Seal under other keys from now on."""
+        self._seal.use(masters, key_id)
 
     async def connect(self) -> None:
         """Make a connection, and keep it for the next command."""
-        async with _asking():
+        async with asking(FlowCacheError):
             await self._redis.ping()
 
     async def keep(self, entries: Sequence[tuple[Flow, Owner]]) -> None:
         """Write entries, in one round trip."""
-        async with _asking():
+        async with asking(FlowCacheError):
             pipeline = self._redis.pipeline(transaction=False)
             for flow, owner in entries:
                 name = self._seal.name(flow)
@@ -75,13 +62,13 @@ class RedisFlowCache:
 
     async def drop(self, flows: Sequence[Flow]) -> None:
         """Delete entries, in one round trip."""
-        async with _asking():
+        async with asking(FlowCacheError):
             await self._redis.delete(*(name for flow in flows for name in self._seal.names(flow)))
 
     async def find(self, flows: Collection[Flow]) -> dict[Flow, Owner]:
         """Read entries, in one round trip."""
         asked = [(flow, name) for flow in flows for name in self._seal.names(flow)]
-        async with _asking():
+        async with asking(FlowCacheError):
             pipeline = self._redis.pipeline(transaction=False)
             for _, name in asked:
                 # Not MGET: one byte more than a value of ours is all that we are willing to read.
@@ -92,7 +79,7 @@ class RedisFlowCache:
     async def close(self) -> None:
         """Close all connections; a server that does not want to part is left standing."""
         with suppress(FlowCacheError):
-            async with _asking():
+            async with asking(FlowCacheError):
                 await self._redis.aclose()
 
     def _opened(self, asked: Sequence[tuple[Flow, str]], answers: list[Any]) -> dict[Flow, Owner]:
@@ -108,15 +95,3 @@ class RedisFlowCache:
                 found.setdefault(flow, owner)
         self._count_garbage(garbage)
         return found
-
-
-@asynccontextmanager
-async def _asking() -> AsyncIterator[None]:
-    """Bound what is done within in time, and turn whatever goes wrong into `FlowCacheError`."""
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            yield
-    except Exception as error:
-        # Not only `RedisError`: bytes that are no Redis' make the client raise anything. The kind
-        # is told and the text is not, for it names the server.
-        raise FlowCacheError(type(error).__name__) from None

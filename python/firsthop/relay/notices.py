@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -54,6 +54,10 @@ class Notices:
         self._lookups = LookUps(cache, breaker, relay.answer, budget, metrics)
         self._writes = Writes(cache, breaker, metrics)
         self._tasks: list[asyncio.Task[None]] = []
+
+    def use(self, masters: Mapping[int, bytes], key_id: int) -> None:
+        """Seal what goes into the cache under other keys from now on."""
+        self._cache.use(masters, key_id)
 
     def start(self) -> None:
         """Listen for notices on the running loop."""

@@ -13,8 +13,11 @@ from fastapi import FastAPI
 
 from firsthop import flowcache
 from firsthop._native import Relay
-from firsthop.config import RelaySettings, Settings
+from firsthop.config import Settings
+from firsthop.fleet.beat import Beat
+from firsthop.fleet.beat import Place as FleetPlace
 from firsthop.relay import takeover
+from firsthop.relay.clusters import native_clusters
 from firsthop.relay.notices import Notices
 from firsthop.relay.takeover import Place
 from firsthop.telemetry import http
@@ -34,6 +37,7 @@ class RelayService:
         self._notices: Notices | None = None
         metrics.watch_relay(self._counters)
         metrics.watch_workers(self._worker_counters)
+        metrics.watch_next_hops(self._next_hops)
 
     def start(self) -> None:
         """Bind the sockets, start the workers, and serve their notices on the running loop.
@@ -107,17 +111,37 @@ class RelayService:
         given = await asyncio.to_thread(takeover.give, connection, giving, http.fileno(), resume)
         if resumed:
             self._serve(resumed[0])
+            self.apply(self._settings)  # They may have changed while nobody ran.
         if not given:
             log.warning("relay.takeover_failed", effect="this relay goes on")
         return given
 
+    def apply(self, settings: Settings) -> None:
+        """Take over keys, clusters and edges that have changed. Calls go on.
+
+        Raises:
+            ConfigError: There are no keys for a cluster, or not the one to seal under.
+            ValueError: Clusters cannot be told apart. Nothing changes then, as with the former.
+            TimeoutError: A worker did not take them within a second: to be tried again.
+        """
+        clusters = native_clusters(settings)
+        with contextlib.suppress(RuntimeError):  # Not running, or handing over.
+            self._running().set_clusters(settings.relay.edges, clusters)
+        if self._notices is not None:
+            self._notices.use(settings.key_bytes(), settings.key_id)
+        self._settings = settings
+
+    def beat(self) -> Beat:
+        """What the relay tells the fleet of itself."""
+        return Beat(FleetPlace("ingress", self._settings.relay.site))
+
     def _make(self, place: Place | None) -> Relay:
         """Make a native relay that does not run yet, on new sockets or on those of `place`."""
-        relay, keys = self._settings.relay, self._settings.key_bytes()
+        relay = self._settings.relay
         workers = relay.worker_count()
         return Relay(
-            listen=list(relay.listen),
-            tcp_listen=list(relay.tcp_listen),
+            listen=relay.listen,
+            tcp_listen=relay.tcp_listen,
             tcp_connections=relay.tcp_connections,
             tcp_connections_per_address=relay.tcp_connections_per_address,
             upstream=relay.upstream,
@@ -127,10 +151,9 @@ class RelayService:
             flow_capacity=-(-relay.flow_capacity // workers),
             flow_idle_seconds=relay.flow_idle_seconds,
             look_up=relay.flow_cache.url != "memory",
-            token_keys=keys,
-            hop_secrets=keys,
-            hop_key_id=self._settings.key_id,
-            clusters=_clusters(relay),
+            site=relay.site,
+            edges=relay.edges,
+            clusters=native_clusters(self._settings),
             sockets=None if place is None else place.sockets,
         )
 
@@ -163,6 +186,11 @@ class RelayService:
             return self._running().worker_counters()
         return None
 
+    def _next_hops(self) -> list[tuple[int, str, bool]] | None:
+        with contextlib.suppress(RuntimeError):
+            return self._running().next_hops()
+        return None
+
     @property
     def listening(self) -> list[str]:
         """The public UDP addresses as bound."""
@@ -185,9 +213,15 @@ class RelayService:
         """
         if self._relay is None:
             return "not started"
-        if not self._settings.relay.clusters:
+        clusters = self._settings.relay.clusters
+        if not clusters:
             return "relay.clusters is empty, so there is nowhere to forward to"
         with contextlib.suppress(RuntimeError):
+            next_hops = self._relay.next_hops()
+            if all(cluster.relays for cluster in clusters) and not any(
+                alive for *_, alive in next_hops
+            ):
+                return "no relay of any cluster answers"
             return self._relay.failed()
         # Another relay has our place, or is about to: whoever asks is served.
         return None
@@ -226,16 +260,3 @@ class _Giving:
         """Stop, and return what changed since the export. Called on a thread that may wait."""
         asyncio.run_coroutine_threadsafe(self._stop_notices(), self._loop).result()
         return self._native.finish()
-
-
-def _clusters(relay: RelaySettings) -> list[tuple[int, str | None, list[str], int, int]]:
-    return [
-        (
-            cluster.id,
-            cluster.ipv6_prefix,
-            list(cluster.networks),
-            cluster.first_port,
-            cluster.last_port,
-        )
-        for cluster in relay.clusters
-    ]

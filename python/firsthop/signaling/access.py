@@ -65,8 +65,17 @@ class Access:
     """
 
     def __init__(self, settings: Settings, secrets: ClientSecrets) -> None:
-        self._keys = [_digest(key) for key in settings.signaling.api_keys]
         self._secrets = secrets
+        self.use(settings)
+
+    def use(self, settings: Settings) -> None:
+        """Let in who has one of these settings' API keys, from the next request on."""
+        self._keys = [_digest(key) for key in settings.signaling.api_keys]
+
+    @property
+    def keyless(self) -> bool:
+        """Whether there are no API keys, so that only this machine is served."""
+        return not self._keys
 
     def admit(self, scope: Scope, now: float) -> Caller:
         """Return who sends this request.
@@ -78,7 +87,7 @@ class Access:
         Raises:
             AccessError: 401 or 403: it is not let in.
         """
-        if not self._keys and not is_loopback(_peer(scope)):
+        if self.keyless and not is_loopback(_peer(scope)):
             raise AccessError(
                 "no API keys are set, so only callers on the server's own machine are served. Set "
                 "signaling.api_keys, as FIRSTHOP_SIGNALING__API_KEYS='[\"...\"]', to serve others",
@@ -151,7 +160,7 @@ def is_loopback(address: str) -> bool:
 
 
 def _peer(scope: Scope) -> str:
-    """The address that a request comes from; what a proxy on this machine says, if there is one."""
+    """The address that a request comes from, or whom a trusted proxy asks for."""
     client = scope.get("client")
     return str(client[0]) if client else ""
 

@@ -1,8 +1,8 @@
 """Client secrets: what a call may be, sealed, so that a browser can hold it and nobody keeps it.
 
 A secret holds the session that its calls begin with and the events that its callers may send. Any
-transceiver of the cluster opens it, whichever made it; none remembers it, so it can be used again
-until it expires, and is revoked only by changing the cluster's keys.
+transceiver with its key opens it, whichever made it, in any cluster; none remembers it, so it can
+be used again until it expires, and is revoked only by changing keys.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import math
 from collections.abc import Mapping
 from typing import Final, Self
 
+from firsthop import keyring
 from firsthop.calls.terms import Terms
 from firsthop.config import Settings
 from firsthop.errors import AccessError, SignalingError
-from firsthop.signaling.sealed import MAX_SEALED, Seal, keys_of
+from firsthop.signaling.sealed import MAX_SEALED, Seal
 from firsthop.values import CLIENT_SECRET
 
 #: Longest secret, in characters.
@@ -22,10 +23,10 @@ MAX_SECRET: Final = MAX_SEALED
 
 
 class ClientSecrets:
-    """Seals and opens client secrets under the keys of a cluster.
+    """Seals and opens client secrets.
 
     Args:
-        keys: Cluster keys by id, 32 bytes each.
+        keys: Keys by id, 32 bytes each: of all clusters, or of one.
         key_id: The key to seal under, one of `keys`.
     """
 
@@ -35,7 +36,11 @@ class ClientSecrets:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Make those of a cluster with these settings; without keys, good for this object."""
-        return cls(keys_of(settings), settings.key_id)
+        return cls(*(keyring.of_secrets(settings) or keyring.of_this_process()))
+
+    def use(self, keys: Mapping[int, bytes], key_id: int) -> None:
+        """Take other keys from now on."""
+        self._seal.use(keys, key_id)
 
     def seal(self, terms: Terms, expires_at: int) -> str:
         """Return a secret that is good for calls on these terms before `expires_at` (Unix seconds).

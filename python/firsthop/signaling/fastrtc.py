@@ -180,10 +180,9 @@ def _place(
         message = 'expected "offer" or "ice-candidate"'
         raise SignalingError(message, code="invalid_value", param="type")
     sdp = offers.offer_in(body)
-    caller = caller_of(request)
-    terms = replace(desk.placing.terms(caller, {}, model), channel=TextChannel)
+    terms = replace(desk.terms(request, {}, model), channel=TextChannel)
     call_id, answer = desk.calls.open(sdp, terms)
-    connections.note(caller.credential, webrtc_id, call_id)
+    connections.note(caller_of(request).credential, webrtc_id, call_id)
     return {"sdp": answer, "type": "answer"}
 
 

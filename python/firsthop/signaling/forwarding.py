@@ -7,23 +7,22 @@ a request is passed on within that machine at most.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 import httpx
 import websockets
-from fastapi import Request, Response, WebSocket, WebSocketDisconnect
-from starlette.websockets import WebSocketState
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from fastapi import Request, Response, WebSocket
+from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from firsthop.calls.calls import Calls
 from firsthop.config import Settings
 from firsthop.errors import AccessError, SignalingError
 from firsthop.signaling.access import caller_of, is_loopback
-from firsthop.signaling.socketend import MAX_AUDIO_MESSAGE, MAX_SIDEBAND_MESSAGE, close
+from firsthop.signaling.joining import join
+from firsthop.signaling.proxies import UNKNOWN, client_of, from_trusted_proxy
+from firsthop.signaling.socketend import MAX_AUDIO_MESSAGE, MAX_SIDEBAND_MESSAGE
+from firsthop.steering.steered import INGRESS_HEADER
 from firsthop.telemetry.metrics import Metrics
 
 #: Marks what was passed on, so that it is not again.
@@ -31,18 +30,11 @@ HEADER: Final = "Firsthop-Forwarded"
 _CONNECT_SECONDS: Final = 2.0
 _ANSWER_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 1.0
-#: So long may a client take what the owner said last.
-_FAREWELL_SECONDS: Final = 5.0
+_GONE: Final = "the transceiver that owns the call is gone"
 #: Headers of the client's request that are the owner's.
 _ASKED_WITH: Final = ("content-type", "if-match")
 #: Headers of the owner's answer that are the client's.
 _ANSWERED_WITH: Final = ("content-type", "etag", "retry-after", "www-authenticate")
-
-# Close codes (RFC 6455 §7.4.1 and IANA's registry).
-_NO_STATUS: Final = 1005
-_ABNORMAL: Final = 1006
-_TOO_BIG: Final = 1009
-_BAD_GATEWAY: Final = 1014
 
 
 class Forwarding:
@@ -57,6 +49,10 @@ class Forwarding:
     def __init__(self, settings: Settings, calls: Calls, metrics: Metrics) -> None:
         self._calls = calls
         self._metrics = metrics
+        self.use(settings)
+
+    def use(self, settings: Settings) -> None:
+        """Pass on as it takes with these settings' API keys, from the next request on."""
         self._keyless = not settings.signaling.api_keys
 
     def owner(self, call_id: str, connection: Request | WebSocket) -> str | None:
@@ -129,7 +125,7 @@ class Forwarding:
         self._count("answered")
         async with upstream:
             await websocket.accept(subprotocol=subprotocol(websocket))
-            await _join(websocket, upstream)
+            await join(websocket, upstream, MAX_SIDEBAND_MESSAGE, _GONE)
 
     def _silent(self) -> SignalingError:
         self._count("timeout")
@@ -160,7 +156,9 @@ def subprotocol(websocket: WebSocket) -> str | None:
 def _headers(connection: Request | WebSocket) -> dict[str, str]:
     credential = caller_of(connection).credential
     bearer = {"Authorization": f"Bearer {credential}"} if credential else {}
-    return {HEADER: "1"} | bearer
+    # For a client that comes for another call: the owner steers it as we would.
+    steered = _kept(connection.headers, (INGRESS_HEADER,)) if from_trusted_proxy(connection) else {}
+    return {HEADER: "1", "X-Forwarded-For": client_of(connection) or UNKNOWN} | bearer | steered
 
 
 def _passed_on(status: int, headers: Mapping[str, str], body: bytes) -> Response:
@@ -169,57 +167,3 @@ def _passed_on(status: int, headers: Mapping[str, str], body: bytes) -> Response
 
 def _kept(headers: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
     return {name: headers[name] for name in names if name in headers}
-
-
-async def _join(websocket: WebSocket, upstream: ClientConnection) -> None:
-    """Pass messages both ways. Who is slow is not read for, so nothing piles up here."""
-    to_owner = asyncio.create_task(_to_owner(websocket, upstream))
-    to_client = asyncio.create_task(_to_client(websocket, upstream))
-    work = (to_owner, to_client)
-    try:
-        await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-        if websocket.client_state is not WebSocketState.DISCONNECTED:
-            # What the owner sent before it closed is still on its way.
-            await asyncio.wait({to_client}, timeout=_FAREWELL_SECONDS)
-    finally:
-        for task in work:
-            task.cancel()
-        results = await asyncio.gather(*work, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
-
-
-async def _to_owner(websocket: WebSocket, upstream: ClientConnection) -> None:
-    with contextlib.suppress(ConnectionClosed):
-        while (message := await websocket.receive())["type"] == "websocket.receive":
-            text = message.get("text")
-            if text is not None and len(text) > MAX_SIDEBAND_MESSAGE:
-                await close(websocket, _TOO_BIG, f"at most {MAX_SIDEBAND_MESSAGE} characters")
-                return await upstream.close()
-            # What is binary is for the owner to refuse; it need not be all there.
-            await upstream.send(text if text is not None else message["bytes"][:1])
-        await upstream.close(*_sendable(message.get("code"), message.get("reason")))
-
-
-async def _to_client(websocket: WebSocket, upstream: ClientConnection) -> None:
-    with contextlib.suppress(WebSocketDisconnect):
-        with contextlib.suppress(ConnectionClosed):
-            async for message in upstream:
-                if isinstance(message, str):
-                    await websocket.send_text(message)
-        await _say_goodbye(websocket, upstream)
-
-
-async def _say_goodbye(websocket: WebSocket, upstream: ClientConnection) -> None:
-    """Close the client's side as the owner closed its own."""
-    if upstream.close_code in {None, _ABNORMAL}:
-        return await close(websocket, _BAD_GATEWAY, "the transceiver that owns the call is gone")
-    await close(websocket, *_sendable(upstream.close_code, upstream.close_reason))
-
-
-def _sendable(code: int | None, reason: str | None) -> tuple[int, str]:
-    """A close code as it may be sent: two only tell that there was none."""
-    if code in {None, _NO_STATUS, _ABNORMAL}:
-        return 1000, ""
-    return int(code or 1000), reason or ""

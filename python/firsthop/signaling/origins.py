@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from firsthop.config import Settings
 from firsthop.errors import AccessError
-from firsthop.signaling.access import is_loopback, is_public
+from firsthop.signaling.access import Access, is_loopback, is_public
 from firsthop.signaling.http import error_response
 from firsthop.telemetry.metrics import Metrics
 
@@ -34,7 +34,15 @@ CORS_HEADERS: Final = (
 )
 CORS_METHODS: Final = ("GET", "POST", "PATCH", "DELETE", "OPTIONS")
 #: Headers of answers that pages may read.
-CORS_EXPOSED: Final = ("Accept-Patch", "Accept-Post", "ETag", "Link", "Location", "Retry-After")
+CORS_EXPOSED: Final = (
+    "Accept-Patch",
+    "Accept-Post",
+    "ETag",
+    "Firsthop-Steered",
+    "Link",
+    "Location",
+    "Retry-After",
+)
 
 
 class Origins:
@@ -44,10 +52,10 @@ class Origins:
     give its own name our address (DNS rebinding), and would be at its own origin then.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, access: Access, metrics: Metrics) -> None:
         self._app = app
         self._allowed: Collection[str] = settings.signaling.allowed_origins
-        self._keyless = not settings.signaling.api_keys
+        self._access = access
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +81,7 @@ class Origins:
         # TLS may have ended before us; a page of https may ask what one of http may.
         schemes = {"https"} if scope["scheme"] in {"https", "wss"} else {"http", "https"}
         same = [page.netloc.lower()] == [name.lower() for name in hosts] and page.scheme in schemes
-        return same and (not self._keyless or _is_this_machine(host))
+        return same and (not self._access.keyless or _is_this_machine(host))
 
 
 def _is_this_machine(host: str) -> bool:

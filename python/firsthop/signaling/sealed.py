@@ -26,9 +26,9 @@ from typing import Any, Final, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
+from firsthop import keyring
 from firsthop.config import Settings
 from firsthop.derived import derived
-from firsthop.values import KEY_BYTES
 
 #: Longest text, in characters. It travels in one line of a request's head, of which servers and
 #: proxies take 8 KiB; the rest is for what stands beside it.
@@ -51,14 +51,20 @@ class Seal:
     def __init__(
         self, keys: Mapping[int, bytes], key_id: int, purpose: str, prefix: str = ""
     ) -> None:
-        self._ciphers = {id_: AESGCMSIV(derived(key, purpose)) for id_, key in keys.items()}
-        self._key_id = key_id
+        self._purpose = purpose
         self._prefix = prefix
+        self.use(keys, key_id)
 
     @classmethod
     def of(cls, settings: Settings, purpose: str, prefix: str = "") -> Self:
         """Make that of a cluster with these settings; without keys, good for this object."""
-        return cls(keys_of(settings), settings.key_id, purpose, prefix)
+        ring = keyring.of_secrets(settings) or keyring.of_this_process()
+        return cls(*ring, purpose, prefix)
+
+    def use(self, keys: Mapping[int, bytes], key_id: int) -> None:
+        """Take other keys from now on."""
+        self._ciphers = {id_: AESGCMSIV(derived(key, self._purpose)) for id_, key in keys.items()}
+        self._key_id = key_id
 
     def close(self, value: Any, expires_at: int) -> str:
         """Return the text that holds a JSON value until `expires_at`, in Unix seconds.
@@ -97,10 +103,29 @@ class Seal:
         return raw if _encoded(raw) == text else b""
 
 
-def keys_of(settings: Settings) -> dict[int, bytes]:
-    """The cluster's keys by id, 32 bytes each; one that nobody else has, if there are none."""
-    keys = {id_: bytes.fromhex(key) for id_, key in settings.keys.items()}
-    return keys or {settings.key_id: os.urandom(KEY_BYTES)}
+class Seals:
+    """Makes the seals of a transceiver, a purpose each, and gives all of them other keys.
+
+    Args:
+        settings: The cluster's keys.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._made: list[Seal] = []
+
+    def __call__(self, purpose: str) -> Seal:
+        """Return the seal of a purpose. It lives as long as its transceiver."""
+        seal = Seal.of(self._settings, purpose)
+        self._made.append(seal)
+        return seal
+
+    def use(self, settings: Settings) -> None:
+        """Seal and open under the keys of these settings from now on."""
+        self._settings = settings
+        if (ring := keyring.of_secrets(settings)) is not None:
+            for seal in self._made:
+                seal.use(*ring)
 
 
 def _encoded(raw: bytes) -> str:

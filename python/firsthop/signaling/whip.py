@@ -21,7 +21,6 @@ from fastapi import APIRouter, Request, Response
 from firsthop.calls.ends import DataChannel
 from firsthop.errors import OfferError, SignalingError
 from firsthop.signaling import offers, sdpfrag
-from firsthop.signaling.access import caller_of
 from firsthop.signaling.description import EXAMPLE_OFFER, OFFER, SECURITY, refusals
 from firsthop.signaling.desk import Desk
 from firsthop.signaling.icesession import IceSessions
@@ -105,7 +104,7 @@ def _add_endpoint(router: APIRouter, desk: Desk, sessions: IceSessions) -> None:
         offer = (await offers.read(request)).offer
         _check_streams(offer)
         channel = DataChannel if _CHANNEL.search(offer) else Unheard
-        terms = desk.placing.terms(caller_of(request), {}, model)
+        terms = desk.terms(request, {}, model)
         call_id, answer = desk.calls.open(
             offer, replace(terms, channel=channel, channel_id=data_channel_id)
         )

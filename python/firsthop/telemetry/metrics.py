@@ -16,6 +16,8 @@ from prometheus_client.registry import Collector
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Counters = Mapping[str, int]
+#: Cluster, address, whether it is alive.
+NextHop = tuple[int, str, bool]
 
 #: Native counter, which is the metric's name too -> help. All counters but the gauges only grow.
 _RELAY: Final = {
@@ -32,6 +34,8 @@ _RELAY: Final = {
     "flows_released": "Flows that their owner ended",
     "flows_expired": "Flows forgotten because nothing passed",
     "flows_evicted": "Flows forgotten early, for room",
+    "edges": "Edge relays that probe this one",
+    "edge_lost": "Packets to edge relays that had fallen silent; the transceiver is told each time",
     "tcp_connections": "TCP connections of clients that are open",
     "tcp_accepted": "TCP connections of clients that were accepted",
     "tcp_refused": "TCP connections that a limit left no room for",
@@ -48,7 +52,7 @@ _TRANSCEIVER: Final = {
     "egress_packets": "Packets to clients",
     "paths_lost": "Paths of sessions whose edge relay fell silent",
 }
-_GAUGES: Final = frozenset({"flows", "sessions", "tcp_connections"})
+_GAUGES: Final = frozenset({"flows", "edges", "sessions", "tcp_connections"})
 #: Native counters that have one number per reason: what stands before it -> metric, help.
 _BY_REASON: Final = {
     "dropped_": ("dropped_packets", "Packets dropped, by reason"),
@@ -98,6 +102,20 @@ class _WorkerCollector(Collector):
             yield metric
 
 
+class _NextHopCollector(Collector):
+    """Tells of each relay that an edge sends to whether it answers, at the moment of a scrape."""
+
+    def __init__(self, read: Callable[[], Sequence[NextHop] | None]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        name, text = "firsthop_relay_next_hop_alive", "Whether a cluster's relay answers this edge"
+        metric = GaugeMetricFamily(name, text, labels=["cluster", "relay"])
+        for cluster, relay, alive in self._read() or []:
+            metric.add_metric([str(cluster), relay], alive)
+        yield metric
+
+
 class Metrics:
     """The metrics of one process."""
 
@@ -130,6 +148,12 @@ class Metrics:
         self.slow_sockets = Counter(
             "firsthop_signaling_slow_sockets",
             "WebSockets closed because their clients did not keep up",
+            registry=self._registry,
+        )
+        self.gateway_requests = Counter(
+            "firsthop_gateway_requests",
+            "Requests that a gateway passed on, by cluster and result",
+            ["cluster", "result"],
             registry=self._registry,
         )
         self.setup_seconds = Histogram(
@@ -217,6 +241,30 @@ class Metrics:
             registry=self._registry,
         )
 
+        self.fleet_healthy = Gauge(
+            "firsthop_fleet_healthy",
+            "Clusters and ingress points of the fleet that answer",
+            ["part"],
+            registry=self._registry,
+        )
+        self.fleet_sessions = Gauge(
+            "firsthop_fleet_sessions",
+            "Calls that a cluster has now, as its heartbeats say",
+            ["cluster"],
+            registry=self._registry,
+        )
+        self.fleet_view_age_seconds = Gauge(
+            "firsthop_fleet_view_age_seconds",
+            "Since what is known of the fleet was last good, by where it comes from",
+            ["source"],
+            registry=self._registry,
+        )
+        self.fleet_garbage = Counter(
+            "firsthop_fleet_garbage",
+            "Places of heartbeats that held what nobody with our keys has written",
+            registry=self._registry,
+        )
+
     def watch_relay(self, read: Callable[[], Counters | None]) -> None:
         """Export a relay's counters, read at each scrape; None while it does not run."""
         self._registry.register(_NativeCollector("relay", _RELAY, read))
@@ -224,6 +272,10 @@ class Metrics:
     def watch_workers(self, read: Callable[[], Sequence[Counters] | None]) -> None:
         """Export the counters of a relay's workers, one mapping each, read at each scrape."""
         self._registry.register(_WorkerCollector(read))
+
+    def watch_next_hops(self, read: Callable[[], Sequence[NextHop] | None]) -> None:
+        """Export which relays a relay sends to, and whether they answer, read at each scrape."""
+        self._registry.register(_NextHopCollector(read))
 
     def watch_engine(self, read: Callable[[], Counters | None]) -> None:
         """Export an engine's counters, read at each scrape."""

@@ -16,8 +16,11 @@ from firsthop.backends.base import Backend
 from firsthop.calls.callid import CallIds
 from firsthop.calls.calls import Calls
 from firsthop.config import Settings
+from firsthop.fleet.beat import Beat, Place
+from firsthop.fleet.observer import Observer
 from firsthop.signaling import application, description
 from firsthop.signaling.desk import Desk
+from firsthop.signaling.steering import Steering
 from firsthop.speech import activity
 from firsthop.telemetry import http as operations
 from firsthop.telemetry.metrics import Metrics
@@ -49,8 +52,14 @@ class TransceiverService:
         self._metrics = metrics
         self._backend = backend if backend is not None else backends.load(settings, metrics)
         self._engine = EngineLoop(settings)
-        ids = CallIds.of(settings)
-        self.calls = Calls(settings, self._backend, metrics, ids, self._engine)
+        self._ids = CallIds.of(settings)
+        self._desk: Desk | None = None
+        self.calls = Calls(settings, self._backend, metrics, self._ids, self._engine)
+        self._observer: Observer | None = None
+        self._steering: Steering | None = None
+        if settings.fleet.file is not None:
+            self._observer = observer = Observer(settings, metrics, clusters=False)
+            self._steering = Steering.of(settings, lambda: observer.view)
 
     async def prepare(self) -> None:
         """Prepare the backend and load the models: what is slow, and what may be missing.
@@ -69,15 +78,43 @@ class TransceiverService:
             OSError: A socket cannot be bound; the message names the setting and the address.
         """
         self._engine.start()
+        if self._observer is not None:
+            self._observer.start()
         self._metrics.watch_engine(self._engine.engine.counters)
         transceiver = self._settings.transceiver
         log.info("transceiver.started", shards=transceiver.shards, backend=self._settings.backend)
         if not self._settings.signaling.api_keys:
             log.info("signaling.no_api_keys", serves="this machine only")
 
+    def apply(self, settings: Settings) -> None:
+        """Take over keys that have changed. Calls go on, and what was sealed before is good.
+
+        Raises:
+            ConfigError: There is no key to seal under.
+            OverloadedError: The engine does not keep up; to be called again.
+        """
+        keys, before = settings.key_bytes(), self._settings
+        if (settings.keys, settings.key_id) != (before.keys, before.key_id):
+            # First what may fail: it is all or nothing.
+            self._engine.set_keys(keys, settings.key_id)
+            self._ids.use(keys, settings.key_id)
+        if self._desk is not None:
+            self._desk.use(settings)
+        if self._observer is not None:
+            self._observer.use(settings)
+        self._settings = settings
+
+    def beat(self) -> Beat:
+        """What the transceiver tells the fleet of itself."""
+        transceiver = self._settings.transceiver
+        place = Place("cluster", transceiver.cluster)
+        return Beat(place, sessions=len(self.calls), capacity=transceiver.max_sessions)
+
     async def stop(self) -> None:
         """Hang up, and end the engine."""
         await self.calls.close()
+        if self._observer is not None:
+            await self._observer.stop()
         self._engine.stop()
         log.info("transceiver.stopped")
 
@@ -102,7 +139,8 @@ class TransceiverService:
             version="1",
         )
         settings, metrics = self._settings, self._metrics
-        desk = Desk.of(settings, self.calls, metrics)
+        desk = Desk.of(settings, self.calls, metrics, self._steering)
+        self._desk = desk
         application.guard(app, settings, desk, metrics)
         app.include_router(signaling.routes(desk, settings.signaling.protocols))
         app.include_router(operations.routes(self._metrics, self.problem))

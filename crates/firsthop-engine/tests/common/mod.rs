@@ -20,8 +20,8 @@ use firsthop_engine::shard::{Command, Now, Output, RelayLink, Shard};
 use firsthop_engine::sound::{AudioFormat, Sound};
 use firsthop_engine::{CloseReason, Counters, DropReason, Event, SessionId};
 use firsthop_relay::DropReason as RelayDrop;
-use firsthop_relay::forwarder::{self, Verdict};
-use firsthop_relay::{Cluster, Forwarder, RelayConfig};
+use firsthop_relay::forwarder::{self, Delivery, Transit, Verdict};
+use firsthop_relay::{Cluster, Forwarder, Reach, RelayConfig};
 use firsthop_wire::bundle::{Bundler, Train};
 use firsthop_wire::demux::{self, Kind};
 use firsthop_wire::hop::{self, Flags, HOP_LIMIT, Header, HopSecrets};
@@ -855,10 +855,12 @@ impl World {
             }
             let relay_now = self.relay_now();
             let mut deliveries = Vec::new();
-            self.relays[relay].egress(relay_now, shard_address(), &datagram, |delivery| {
+            let deliver = |delivery: Delivery<'_>| {
                 let socket = usize::from(delivery.ingress);
                 deliveries.push((socket, delivery.client, delivery.payload.to_vec()));
-            });
+            };
+            let nobody = |_: Transit<'_>| unreachable!("there are no edge relays here");
+            self.relays[relay].egress(relay_now, shard_address(), &datagram, deliver, nobody);
             for ready in self.relays[relay].take_ready().collect::<Vec<_>>() {
                 let mut datagram = Vec::new();
                 ready.header.write_record(&ready.packet, &mut datagram);
@@ -963,6 +965,7 @@ fn hop_secrets() -> HopSecrets {
 
 fn relay_config(index: usize) -> RelayConfig {
     RelayConfig {
+        site: 0,
         listen: vec![public_address(); 2],
         tcp_listen: Vec::new(),
         tcp_connections: 100,
@@ -974,14 +977,15 @@ fn relay_config(index: usize) -> RelayConfig {
         flow_capacity: 1000,
         flow_idle: firsthop_relay::DEFAULT_FLOW_IDLE,
         look_up: false,
-        token_keys: token_keys(),
-        hop_secrets: hop_secrets(),
-        hop_key_id: KEY_ID,
+        edges: Vec::new(),
         clusters: vec![Cluster {
             id: CLUSTER,
             prefix: None,
             networks: vec!["10.1.0.0/16".parse().unwrap()],
             ports: 4000..=4010,
+            token_keys: token_keys(),
+            key_id: KEY_ID,
+            reach: Reach::Direct(hop_secrets()),
         }],
     }
 }

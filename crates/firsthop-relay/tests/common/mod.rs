@@ -2,12 +2,15 @@
 
 #![allow(dead_code, reason = "every test file uses its own part of it")]
 
+pub(crate) mod chain;
+pub(crate) mod sockets;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use firsthop_relay::forwarder::{Delivery, Now, Verdict};
-use firsthop_relay::{Cluster, Counters, DropReason, Forwarder, RelayConfig, Snapshot};
+use firsthop_relay::forwarder::{Delivery, Now, Transit, Verdict};
+use firsthop_relay::{Cluster, Counters, DropReason, Forwarder, Reach, RelayConfig, Snapshot};
 use firsthop_wire::hop::{self, Direction, Flags, HOP_LIMIT, Header, HopSecrets, Record};
 use firsthop_wire::token::{self, Claims, Owner, TokenKeys};
 
@@ -50,6 +53,7 @@ pub(crate) fn hop_secrets() -> HopSecrets {
 /// Two public sockets, one cluster in 10.1.0.0/16 and fd00:1::/64 on ports 4000 to 4010.
 pub(crate) fn config() -> RelayConfig {
     RelayConfig {
+        site: 0,
         listen: vec![address("192.0.2.1:3478"), address("[2001:db8::1]:3478")],
         tcp_listen: Vec::new(),
         tcp_connections: 100,
@@ -61,9 +65,7 @@ pub(crate) fn config() -> RelayConfig {
         flow_capacity: 1000,
         flow_idle: firsthop_relay::DEFAULT_FLOW_IDLE,
         look_up: false,
-        token_keys: token_keys(),
-        hop_secrets: hop_secrets(),
-        hop_key_id: HOP_KEY,
+        edges: Vec::new(),
         clusters: vec![Cluster {
             id: CLUSTER,
             prefix: Some("fd00:1::/64".parse().unwrap()),
@@ -72,6 +74,9 @@ pub(crate) fn config() -> RelayConfig {
                 "fd00:1::/64".parse().unwrap(),
             ],
             ports: 4000..=4010,
+            token_keys: token_keys(),
+            key_id: HOP_KEY,
+            reach: Reach::Direct(hop_secrets()),
         }],
     }
 }
@@ -174,6 +179,8 @@ pub(crate) struct Delivered {
 pub(crate) struct Scene {
     pub(crate) forwarder: Forwarder,
     pub(crate) now: Now,
+    /// What went on to other hops: where to, and the datagram.
+    pub(crate) passed: Vec<(SocketAddr, Vec<u8>)>,
     counters: Arc<Counters>,
 }
 
@@ -192,6 +199,7 @@ impl Scene {
         Self {
             forwarder,
             now,
+            passed: Vec::new(),
             counters,
         }
     }
@@ -240,15 +248,21 @@ impl Scene {
 
     /// `source` sends `datagram` to the upstream socket; what clients receive.
     pub(crate) fn down(&mut self, source: SocketAddr, datagram: &[u8]) -> Vec<Delivered> {
-        let mut delivered = Vec::new();
-        self.forwarder
-            .egress(self.now, source, datagram, |delivery: Delivery<'_>| {
-                delivered.push(Delivered {
-                    ingress: delivery.ingress,
-                    client: delivery.client,
-                    payload: delivery.payload.to_vec(),
-                });
+        let (mut delivered, passed) = (Vec::new(), &mut self.passed);
+        let deliver = |delivery: Delivery<'_>| {
+            delivered.push(Delivered {
+                ingress: delivery.ingress,
+                client: delivery.client,
+                payload: delivery.payload.to_vec(),
             });
+        };
+        let pass_on = |transit: Transit<'_>| {
+            let mut datagram = Vec::new();
+            transit.header.write_record(transit.payload, &mut datagram);
+            passed.push((transit.to, datagram));
+        };
+        self.forwarder
+            .egress(self.now, source, datagram, deliver, pass_on);
         delivered
     }
 

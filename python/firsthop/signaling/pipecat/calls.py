@@ -24,7 +24,6 @@ from firsthop.errors import SignalingError, UnknownCallError
 from firsthop.overlay import overlaid
 from firsthop.rtvi.channel import RtviChannel
 from firsthop.signaling import offers
-from firsthop.signaling.access import caller_of
 from firsthop.signaling.description import refusals
 from firsthop.signaling.desk import Desk
 from firsthop.signaling.pipecat.bodies import ANSWERED, OFFER_BODY, PATCH_BODY, TAKEN
@@ -50,7 +49,7 @@ def add(router: APIRouter, desk: Desk, sessions: Sessions) -> None:
         if (answer := await _from_owner(desk, request, asked)) is not None:
             return answer
         if (client := clients.find(asked)) is None:
-            terms = desk.placing.terms(caller_of(request), overlaid(session, asked.session))
+            terms = desk.terms(request, overlaid(session, asked.session))
             client = clients.open(asked, terms)
         elif asked.version != client.version:
             await clients.renegotiate(client, asked)

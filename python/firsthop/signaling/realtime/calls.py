@@ -8,7 +8,6 @@ from fastapi import APIRouter, Request, Response
 
 from firsthop.errors import SignalingError
 from firsthop.signaling import offers
-from firsthop.signaling.access import caller_of
 from firsthop.signaling.description import SECURITY, refusals
 from firsthop.signaling.desk import Desk
 from firsthop.signaling.realtime.bodies import ANSWER, PLACE_BODY
@@ -24,7 +23,7 @@ def add(router: APIRouter, desk: Desk) -> None:
     ) -> Response:
         """Answer an SDP offer: raw, as part `sdp` of a form, or as `sdp` of a JSON object."""
         placed = await offers.read(request)
-        terms = desk.placing.terms(caller_of(request), placed.session, model)
+        terms = desk.terms(request, placed.session, model)
         terms = replace(terms, channel_id=data_channel_id)
         call_id, answer = desk.calls.open(placed.offer, terms)
         location = f"/v1/realtime/calls/{call_id}"

@@ -1,0 +1,1 @@
+"""`firsthop bench fleet`: a planned fleet, and what becomes of it when parts of it go."""

@@ -1,0 +1,1 @@
+"""The gateway: signaling's entry for all clusters. It steers, holds no keys and keeps no state."""

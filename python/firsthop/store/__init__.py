@@ -1,0 +1,1 @@
+"""A store that processes share and do not trust: it sees sealed values under hashed names."""

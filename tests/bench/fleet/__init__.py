@@ -1,0 +1,1 @@
+"""Tests of `firsthop bench fleet`: of the simulation's rules, and that chance is seeded."""
