@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firsthop.errors import EventError
+from firsthop.realtime import sound as module
 from firsthop.realtime.sound import MAX_APPEND, RATES, Decoder, Encoder
 
 G711 = ("audio/pcmu", "audio/pcma")
@@ -165,3 +166,13 @@ def test_too_much_at_once_is_refused() -> None:
     with pytest.raises(EventError) as error:
         Decoder("audio/pcm", 24_000).decode("A" * (MAX_APPEND + 4))
     assert error.value.code == "audio_too_long"
+
+
+def test_a_decoder_without_sound_makes_no_resampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[int, int]] = []
+    monkeypatch.setattr(module, "_resampler", lambda *rates: made.append(rates))
+    decoder = Decoder("audio/pcm", 48_000)
+    assert decoder.decode("") + decoder.flush() == b""
+    assert made == []
+    decoder.decode(base64.b64encode(b"\1\0").decode())
+    assert made == [(24_000, 48_000)]

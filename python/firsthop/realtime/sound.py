@@ -34,7 +34,8 @@ class Decoder:
     def __init__(self, kind: str, rate: int) -> None:
         self._kind = kind
         self._rate = rate
-        self._resampler = _resampler(RATES[kind], rate)
+        #: Made when there is sound: most calls send none in events, and it takes 57 KB.
+        self._resampler: Any = None
         self._half = b""
 
     def for_format(self, kind: str) -> Decoder:
@@ -55,8 +56,10 @@ class Decoder:
         except (binascii.Error, ValueError):
             raise EventError("invalid_audio", "expected base64", param="audio") from None
         samples = self._samples(raw)
-        if self._resampler is not None and len(samples):
-            samples = self._resampler.resample_chunk(samples)
+        if len(samples):
+            self._resampler = self._resampler or _resampler(RATES[self._kind], self._rate)
+            if self._resampler is not None:
+                samples = self._resampler.resample_chunk(samples)
         return samples.astype("<i2").tobytes()
 
     def flush(self) -> bytes:
@@ -66,7 +69,7 @@ class Decoder:
             return b""
         nothing = np.empty(0, dtype=np.int16)
         rest: Samples = self._resampler.resample_chunk(nothing, last=True)
-        self._resampler = _resampler(RATES[self._kind], self._rate)
+        self._resampler = None
         return rest.astype("<i2").tobytes()
 
     def _samples(self, raw: bytes) -> Samples:
