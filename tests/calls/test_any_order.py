@@ -187,19 +187,19 @@ class Scene:
             case "delete" if self.items():
                 self.client("conversation.item.delete", item_id=self.items()[-1])
             case "push to talk":
-                self.call._listening._turns._keep(SECOND, None)
+                self.call._turns._listening._turns._keep(SECOND, None)
                 self.client("input_audio_buffer.commit")
             case "speak":
                 can_interrupt = self.call.speaking
                 self.turn_item = new_id("item")
                 turn = SpeechStarted(0)
-                self.call._turn_begins(turn, self.turn_item, can_interrupt=can_interrupt)
+                self.call._turns._begins(turn, self.turn_item, can_interrupt=can_interrupt)
             case "fall silent":
                 detection = self.call._session.turn_detection
-                self.call._turn_ends(SpeechEnded(10, FRAME, self.turn_item), detection)
+                self.call._turns._ends(SpeechEnded(10, FRAME, self.turn_item), detection)
                 self.turn_item = new_id("item")
             case "be silent for long":
-                self.call._caller_is_idle(5000)
+                self.call._turns._missed(5000)
             case "nonsense":
                 self.call.receive(self.end, "nonsense")
 
@@ -292,15 +292,15 @@ def check_that_nothing_is_kept(scene: Scene) -> None:
     conversation = call._conversation
     assert conversation is not None
     tables: list[object] = [
-        call._encoders,
+        call._voicing._encoders,
         call._playbacks,
         call._output._places,
         call._output._responses,
         conversation._order,
-        conversation._speeches,
+        conversation.speeches._speeches,
         conversation._tools,
-        conversation._owed,
-        conversation._due,
+        conversation._requests._owed,
+        conversation._requests._due,
     ]
     assert not any(tables), tables
 
@@ -368,6 +368,6 @@ async def test_five_hundred_turns_with_interruptions_leave_nothing_behind() -> N
     scene = await play(turn * 500, ["say", "stream"] * 1000, settle=False)
     conversation = scene.call._conversation
     assert conversation is not None
-    assert len(conversation._spoken) <= 20
+    assert len(conversation._order._spoken) <= 20
     assert len(scene.call.items) <= 1000
     assert len(scene.call._waiting) <= 500

@@ -878,10 +878,10 @@ async def test_every_event_of_the_contract_is_one_that_we_send() -> None:
     call = conversation.call
     conversation.ask("session.update", session={})
     conversation.report(Event.Message(1, ""))
-    call._turn_begins(SpeechStarted(at_ms=0), "item_turn", can_interrupt=False)
-    call._turn_ends(SpeechEnded(10, SECOND, "item_turn"), call._session.turn_detection)
+    call._turns._begins(SpeechStarted(at_ms=0), "item_turn", can_interrupt=False)
+    call._turns._ends(SpeechEnded(10, SECOND, "item_turn"), call._session.turn_detection)
     conversation.ask("input_audio_buffer.clear")
-    call._caller_is_idle(5000)
+    call._turns._missed(5000)
     call.say(FRAME, text="Hello.")
     started(conversation)
     ended(conversation, 0, 20, interrupted=False)

@@ -10,7 +10,7 @@ import pytest
 from calls.conversation import FRAME, RATE, Conversation, Listener, idle, until
 from firsthop._native import Event
 from firsthop.call import AudioFrame, Call, Message, Played, SpeechEnded, SpeechStarted
-from firsthop.calls import session as module
+from firsthop.calls import serving as module
 from firsthop.config import Settings, TurnSettings
 from firsthop.errors import SessionClosed
 from speech.sentence import silence, spoken
@@ -297,5 +297,5 @@ async def test_a_client_that_only_reads_is_written_to() -> None:
     unfinished = conversation.call.say(endless(), text="Well")
     await conversation.call.interrupt()
     assert await unfinished == Played(ms=0, interrupted=True)
-    assert conversation.call._unspoken == set()
+    assert conversation.call._voicing._unspoken == set()
     await conversation.end()

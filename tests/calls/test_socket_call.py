@@ -57,7 +57,7 @@ def append(conversation: Conversation, sound: bytes) -> None:
 
 async def heard(conversation: Conversation) -> None:
     """Wait until all that was sent was heard."""
-    await until(lambda: not conversation.call._intake._waiting)
+    await until(lambda: not conversation.call._reception._intake._waiting)
 
 
 def tone(hz: float, seconds: float, rate: int) -> bytes:

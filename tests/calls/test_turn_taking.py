@@ -254,22 +254,22 @@ class Clock:
     """Instead of the loop's timers: the test says when time has passed."""
 
     def __init__(self, conversation: Conversation) -> None:
-        self._call = conversation.call
+        self._patience = conversation.call._turns._patience
 
     @property
     def waiting_ms(self) -> int | None:
         """How long the caller may be silent from now on; None: for ever."""
-        timer = self._call._idle
+        timer = self._patience._timer
         if timer is None:
             return None
         return round((timer.when() - asyncio.get_running_loop().time()) * 1000)
 
     def ring(self) -> None:
         """Let the time be over."""
-        timer = self._call._idle
+        timer = self._patience._timer
         assert timer is not None
         timer.cancel()
-        self._call._caller_is_idle(5000)
+        self._patience._ring(5000)
 
 
 def near(value: int | None, expected: int) -> bool:

@@ -47,15 +47,15 @@ class Told:
 
     def say(self, utterance: int, ms: float, text: str = TEXT, *, made: bool = True) -> None:
         """Have the agent say something."""
-        self.conversation.said(utterance, text)
-        self.conversation.sounded(utterance, ms, [])
+        self.conversation.speeches.said(utterance, text)
+        self.conversation.speeches.sounded(utterance, ms, [])
         if made:
-            self.conversation.made(utterance, failed=False)
+            self.conversation.speeches.made(utterance, failed=False)
 
     def stop(self, utterance: int, ms: int, *, paced: bool = True) -> str:
         """Have it stopped; return what of it was heard, as the item tells."""
         played = Played(ms, interrupted=True)
-        self.conversation.played(utterance, played, "turn_detected", paced=paced)
+        self.conversation.speeches.played(utterance, played, "turn_detected", paced=paced)
         [*_, item] = self.items
         transcript: str = item["content"][0]["transcript"]
         return transcript
@@ -106,21 +106,21 @@ def test_what_was_heard_is_the_beginning_of_what_was_said(text: str, ms: int, ma
 
 def test_two_seconds_by_events_are_two_seconds() -> None:
     told = Told()
-    told.conversation.said(0, TEXT)
+    told.conversation.speeches.said(0, TEXT)
     for _ in range(100):
-        told.conversation.sounded(0, 20, ["AAAA"])
-    told.conversation.made(0, failed=False)
+        told.conversation.speeches.sounded(0, 20, ["AAAA"])
+    told.conversation.speeches.made(0, failed=False)
     assert told.types.count("response.output_audio.delta") == 100
     assert told.stop(0, 1000) == "One two three four five"
 
 
 def test_sound_of_what_is_not_announced_yet_follows_the_announcement() -> None:
     told = Told()
-    told.conversation.said(0, "First.")
-    told.conversation.said(1, "Second.")
-    told.conversation.sounded(1, 20, ["AAAA"])
+    told.conversation.speeches.said(0, "First.")
+    told.conversation.speeches.said(1, "Second.")
+    told.conversation.speeches.sounded(1, 20, ["AAAA"])
     assert "response.output_audio.delta" not in told.types
-    told.conversation.made(0, failed=False)
+    told.conversation.speeches.made(0, failed=False)
     second = told.types[told.types.index("response.done") + 1 :]
     assert second == [
         "response.created",
@@ -134,9 +134,9 @@ def test_sound_of_what_is_not_announced_yet_follows_the_announcement() -> None:
 
 def test_what_nobody_knows_is_passed_over() -> None:
     told = Told()
-    told.conversation.sounded(7, 20, ["AAAA"])
-    told.conversation.made(7, failed=False)
-    told.conversation.played(7, Played(0, interrupted=True), "turn_detected", paced=True)
+    told.conversation.speeches.sounded(7, 20, ["AAAA"])
+    told.conversation.speeches.made(7, failed=False)
+    told.conversation.speeches.played(7, Played(0, interrupted=True), "turn_detected", paced=True)
     told.conversation.handled(Message({"type": "x"}))
     assert told.events == []
 
@@ -158,7 +158,7 @@ def test_a_client_may_only_say_what_it_heard_of_the_latest_speeches() -> None:
     [first] = told.items
     for utterance in range(1, 30):
         told.say(utterance, 1000)
-    assert len(told.conversation._spoken) == 20
+    assert len(told.conversation._order._spoken) == 20
     event = {"type": "conversation.item.truncate", "content_index": 0, "audio_end_ms": 100}
     told.ask({**event, "item_id": first["id"]})
     item = told.items.item(first["id"])

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from firsthop.backends.base import Backend
-from firsthop.backends.echo import EchoBackend
-from firsthop.backends.function import FunctionBackend
-from firsthop.backends.mirror import MirrorBackend
-from firsthop.backends.pipecat import PipecatBackend
-from firsthop.backends.realtime import RealtimeBackend
-from firsthop.config import Settings
-from firsthop.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from firsthop.config import Settings
+    from firsthop.telemetry.metrics import Metrics
 
 __all__ = ["Backend", "load"]
 
@@ -27,14 +26,27 @@ def load(settings: Settings, metrics: Metrics | None = None) -> Backend:
     Raises:
         ConfigError: There is no such module or function, or a setting that it needs is missing.
     """
+    # A backend's packages are imported if it serves: agents import this one for `opus`.
+    from firsthop.telemetry.metrics import Metrics
+
     match settings.backend:
         case "echo":
+            from firsthop.backends.echo import EchoBackend
+
             return EchoBackend()
         case "mirror":
+            from firsthop.backends.mirror import MirrorBackend
+
             return MirrorBackend()
         case "realtime":
+            from firsthop.backends.realtime import RealtimeBackend
+
             return RealtimeBackend(settings.server_of_realtime, metrics or Metrics())
         case "pipecat":
+            from firsthop.backends.pipecat import PipecatBackend
+
             return PipecatBackend(settings.pipecat, metrics or Metrics())
         case name:
+            from firsthop.backends.function import FunctionBackend
+
             return FunctionBackend.find(name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from firsthop.backends.base import Traits
@@ -19,12 +18,6 @@ from firsthop.errors import OverloadedError
 _MAX_WAITING: Final = 500
 #: After how long a line that does not keep up is asked again.
 _RETRY_SECONDS: Final = 0.02
-#: Events that an end may send at once, and per second. A conversation takes a few.
-_BURST: Final = 500
-_PER_SECOND: Final = 100
-#: How many it may send at once again when it counts as calm.
-_CALM: Final = _BURST / 2
-
 
 #: Sends one message on an open data channel; raises `OverloadedError` if it cannot now.
 SendText = Callable[[str], None]
@@ -113,43 +106,3 @@ class DataChannel:
     def _try_again(self) -> None:
         self._retry = None
         self._send_on()
-
-
-@dataclass(slots=True)
-class Seat:
-    """An end at the table: what it may send, and how much."""
-
-    end: End
-    client_events: frozenset[str] | None = None
-    """The types of events that it may send; None: all."""
-    caller: bool = False
-    """Whether the call ends when it goes."""
-    _room: float = field(default=_BURST, init=False)
-    _since: float = field(default_factory=lambda: asyncio.get_running_loop().time(), init=False)
-    _complained: bool = field(default=False, init=False)
-
-    def may_send(self, kind: str) -> bool:
-        """Whether events of this type are taken from it."""
-        return self.client_events is None or kind in self.client_events
-
-    def admits(self) -> bool:
-        """Count one event; False when it sends too many."""
-        now = asyncio.get_running_loop().time()
-        self._room = min(_BURST, self._room + (now - self._since) * _PER_SECOND)
-        self._since = now
-        if self._room < 1:
-            return False
-        self._room -= 1
-        if self._room >= _CALM:
-            self._complained = False
-        return True
-
-    def refund(self) -> None:
-        """Count the last event not: sound has a bound of its own."""
-        self._room += 1
-
-    def complains(self) -> bool:
-        """Whether to tell it now that it sends too many: once, and then it has to calm down."""
-        first = not self._complained
-        self._complained = True
-        return first

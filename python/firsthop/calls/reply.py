@@ -11,7 +11,8 @@ import structlog
 from firsthop.call import Call, CallEvent, Playback, Reply, Speech, ToolRun, Usage
 from firsthop.errors import SessionClosed
 from firsthop.realtime.agent import AgentConversation
-from firsthop.realtime.responses import Response, ToolUse
+from firsthop.realtime.responses import Response
+from firsthop.realtime.toolcalls import ToolUse
 
 log = structlog.get_logger()
 

@@ -9,19 +9,17 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from firsthop import __version__
-from firsthop.load import doors, report
-from firsthop.load import sound as sounds
 from firsthop.load.errors import UsageError
-from firsthop.load.measured import Measured
-from firsthop.load.page import page
-from firsthop.load.progress import Progress
-from firsthop.load.ramp import Load
+
+if TYPE_CHECKING:
+    from firsthop.load.measured import Measured
+    from firsthop.load.ramp import Load
 
 _MAX_SECONDS = 86_400.0
 
@@ -78,6 +76,13 @@ def load(
     the rate, held, measured, and hung up. An endpoint that sends back what it hears shows the delay
     from mouth to ear as well. Ctrl-C ends early, and still reports.
     """
+    # Other commands start without what only this one needs.
+    from firsthop.load import doors, report
+    from firsthop.load import sound as sounds
+    from firsthop.load.page import page
+    from firsthop.load.progress import Progress
+    from firsthop.load.ramp import Load
+
     console = Console(stderr=True)
     with _usage():
         _check_seconds(seconds)

@@ -17,11 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop._native import OpusPacket, decode, encode
-from firsthop.agent.endpoints.garbage import GarbageError
-from firsthop.agent.endpoints.sound import Sound as WavSound
-from firsthop.agent.stages import RATE as RATE
 from firsthop.load.errors import UsageError
 from firsthop.load.ogg import OggError, opus_packets
+from firsthop.speech.conversion import WavSound
+from firsthop.speech.wav import WavError
+
+#: Of what is made here, and of files when they are read, in Hz.
+RATE: Final = 24_000
 
 MARK_HZ: Final = 1_500
 #: What is inserted for a mark, in ms. A multiple of `GRID_MS`, and so is where the tone begins.
@@ -41,11 +43,16 @@ _BITRATE: Final = 32_000
 _COMPLEXITY: Final = 5
 _PACKET_MS: Final = 20
 _MAX_FILE: Final = 64 << 20
+_MAX_SECONDS: Final = 300
 _MAX_PACKETS: Final = 30_000
 #: Quieter is no sound: root mean square of PCM16.
 _SILENCE: Final = 30.0
 
 Samples = npt.NDArray[np.int16]
+
+
+class _UnfitError(Exception):
+    """Sound that cannot be said; what it is instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +128,8 @@ def read(path: Path) -> Sound:
             return of_packets(list(_limited(opus_packets(data))))
         if data.startswith(b"RIFF"):
             return of(_heard(_wav(data)), RATE)
-    except (OggError, GarbageError) as error:
-        problem = str(error).removeprefix("sent ")
-        raise UsageError("--sound", f"{path} is {problem}") from None
+    except (OggError, WavError, _UnfitError) as error:
+        raise UsageError("--sound", f"{path} is {error}") from None
     raise UsageError("--sound", f"{path} is neither WAV nor Ogg Opus: `opusenc` and ffmpeg make it")
 
 
@@ -277,15 +283,18 @@ def _syllable(choose: np.random.Generator, rate: int) -> npt.NDArray[np.float64]
 
 
 def _wav(data: bytes) -> Samples:
-    reader = WavSound("wav", RATE)
+    reader = WavSound(RATE)
     pcm = reader.feed(data) + reader.finish()
+    if len(pcm) > _MAX_SECONDS * RATE * 2:
+        minutes = _MAX_SECONDS // 60
+        raise _UnfitError(f"longer than {minutes} minutes: a minute of speech will do")
     return np.frombuffer(pcm, "<i2").astype(np.int16)
 
 
 def _heard(pcm: Samples) -> Samples:
     """Check that there is something to hear."""
     if not len(pcm) or np.sqrt(np.mean(pcm.astype(np.float64) ** 2)) < _SILENCE:
-        raise GarbageError("silent: expected a file with speech in it")
+        raise _UnfitError("silent: expected a file with speech in it")
     return pcm
 
 

@@ -1,1 +1,1 @@
-"""Hearing and making speech, offline: voice activity and an espeak-ng voice."""
+"""Hearing and making speech, offline: voice activity, an espeak-ng voice, and WAV files."""

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.endpoints.wavs import chunk, extensible, form, riff
 from firsthop.agent.endpoints.garbage import GarbageError
 from firsthop.agent.endpoints.sound import MAX_SECONDS, Sound
-from firsthop.agent.endpoints.wav import header
 from firsthop.agent.stages import RATE
+from firsthop.speech.wav import header
+from speech.wavs import chunk, extensible, form, riff
 
 MP3 = bytes.fromhex("fffb9064")
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.endpoints.wavs import chunk, form, riff
 from firsthop.agent.endpoints import EndpointSynthesiser
 from firsthop.agent.stages import RATE, StageError
 from firsthop.bench.endpoints import Endpoints, Fault, Script, serving
 from firsthop.config import SpeechSettings
+from speech.wavs import chunk, form, riff
 
 TEXT = "It is a quarter past three."
 #: Bytes of it: the endpoint says 15 characters in a second.

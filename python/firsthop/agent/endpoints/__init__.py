@@ -10,7 +10,6 @@
       │     ├── thinking    what a model thinks aloud, and nobody should hear
       │     └── toolcalls   tool calls, of their pieces
       └── sound         the body of a speech answer in, PCM out; no I/O
-            └── wav         the header of a WAV file
 """
 
 from firsthop.agent.endpoints.chat import EndpointModel

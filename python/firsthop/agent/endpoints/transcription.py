@@ -6,11 +6,11 @@ import asyncio
 import json
 from typing import Any, Final
 
-from firsthop.agent.endpoints import wav
 from firsthop.agent.endpoints.endpoint import Endpoint
 from firsthop.agent.endpoints.garbage import FailedError, GarbageError
 from firsthop.agent.stages import RATE, Hearing, Transcriber
 from firsthop.config import TranscriptionSettings
+from firsthop.speech import wav
 
 _PATH: Final = "/audio/transcriptions"
 _MAX_ANSWER: Final = 1024 * 1024

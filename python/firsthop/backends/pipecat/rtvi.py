@@ -14,7 +14,7 @@ from typing import Any, Final
 from firsthop.backends.actions import Fail as Fail
 from firsthop.backends.actions import ToClient as ToClient
 from firsthop.realtime.events import CLIENT_EVENTS, new_id
-from firsthop.realtime.responses import message_item
+from firsthop.realtime.messages import message_item
 from firsthop.rtvi.messages import LABEL, message
 
 Event = dict[str, Any]

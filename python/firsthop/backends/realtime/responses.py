@@ -85,6 +85,8 @@ class Response:
 
     def __init__(self, response_id: str, value: Mapping[str, Any]) -> None:
         self.id = response_id
+        self.value: Mapping[str, Any] = dict(value)
+        """The response object as it began."""
         self.cancel_by: float | None = None
         """When it was asked to end: until when that is waited for, in seconds of the clock."""
         self.cancel_reason = "client_cancelled"
@@ -93,7 +95,6 @@ class Response:
         """Whether no more of its sound is played."""
         self.end_by: float | None = None
         """Once all that it has is finished: until when its end is waited for."""
-        self._value = dict(value)
         self._items: dict[str, _Item] = {}
         self._over = False
 
@@ -149,7 +150,7 @@ class Response:
         events = self._rest("completed" if status == "completed" else "incomplete")
         output = [item.value for item in self._items.values()]
         end = {"status": status, "status_details": details, "output": output}
-        return [*events, {"type": "response.done", "response": {**self._value, **end}}]
+        return [*events, {"type": "response.done", "response": {**self.value, **end}}]
 
     def _add(self, item_id: str, event: Event) -> list[Event]:
         if item_id in self._items or len(self._items) >= _MAX_ITEMS:

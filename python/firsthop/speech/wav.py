@@ -1,12 +1,10 @@
-"""WAV: the header that goes before a turn, and the sound in files that come as a stream. No I/O."""
+"""WAV: the header that goes before sound, and the sound in files that come as a stream. No I/O."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
 from typing import Final
-
-from firsthop.agent.endpoints.garbage import GarbageError
 
 #: Most that may come before the sound, in bytes.
 _MAX_HEADER: Final = 64 * 1024
@@ -19,6 +17,14 @@ _EXTENSIBLE: Final = 0xFFFE
 _GUID: Final = bytes.fromhex("000000001000800000aa00389b71")
 #: Samples that are taken: is it floating point, and how many bits.
 _SAMPLES: Final = {(False, 16), (False, 24), (False, 32), (True, 32)}
+
+
+class WavError(Exception):
+    """What came is no WAV, or of a kind that is not taken.
+
+    Args:
+        problem: What it is instead, as in "a WAV whose header has no end".
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class WavReader:
         """Return the sound that has come.
 
         Raises:
-            GarbageError: It is no WAV, or of a kind that is not taken.
+            WavError: It is no WAV, or of a kind that is not taken.
         """
         if not self._within:
             self._held += data
@@ -81,7 +87,7 @@ class WavReader:
             if len(self._held) < 12:
                 return False
             if self._held[:4] != b"RIFF" or self._held[8:12] != b"WAVE":
-                raise GarbageError("sent something that is no WAV")
+                raise WavError("something that is no WAV")
             self._take(12)
         while len(self._held) >= 8:
             name, size = struct.unpack_from("<4sI", self._held)
@@ -89,7 +95,7 @@ class WavReader:
                 self._take(8)
                 return self._begin(size)
             if self._header + size > _MAX_HEADER:
-                raise GarbageError("sent a WAV whose header has no end")
+                raise WavError("a WAV whose header has no end")
             # Chunks begin at even places.
             whole = 8 + size + size % 2
             if len(self._held) < whole:
@@ -101,7 +107,7 @@ class WavReader:
 
     def _begin(self, size: int) -> bool:
         if self.format is None:
-            raise GarbageError("sent a WAV that does not say what its sound is")
+            raise WavError("a WAV that does not say what its sound is")
         self._left = None if size == 0 or size >= _UNKNOWN else size
         self._within = True
         return True
@@ -113,13 +119,13 @@ class WavReader:
 
 def _format(chunk: bytes) -> Format:
     if len(chunk) < 16:
-        raise GarbageError("sent a WAV that does not say what its sound is")
+        raise WavError("a WAV that does not say what its sound is")
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", chunk)
     if tag == _EXTENSIBLE and len(chunk) >= 40 and chunk[26:40] == _GUID:
         (tag,) = struct.unpack_from("<H", chunk, 24)
     floating = tag == _FLOAT
     if tag not in {_PCM, _FLOAT} or (floating, bits) not in _SAMPLES:
-        raise GarbageError("sent a WAV that is neither PCM of 16 to 32 bits nor 32-bit float")
+        raise WavError("a WAV that is neither PCM of 16 to 32 bits nor 32-bit float")
     if not 1 <= channels <= 8 or not 8_000 <= rate <= 192_000:
-        raise GarbageError("sent a WAV of more channels, or another rate, than speech has")
+        raise WavError("a WAV of more channels, or another rate, than speech has")
     return Format(rate, channels, bits, floating)

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.endpoints.wavs import chunk, extensible, form, riff
-from firsthop.agent.endpoints.garbage import GarbageError
-from firsthop.agent.endpoints.wav import Format, WavReader, header
+from firsthop.speech.wav import Format, WavError, WavReader, header
+from speech.wavs import chunk, extensible, form, riff
 
 SOUND = bytes(range(240))
 
@@ -86,7 +85,7 @@ def test_sound_says_what_it_is(chunk_of_format: bytes, format: Format) -> None:
     ids=lambda value: repr(value)[:30],
 )
 def test_what_cannot_be_played_is_refused(body: bytes) -> None:
-    with pytest.raises(GarbageError):
+    with pytest.raises(WavError):
         read(body, step=100)
 
 
@@ -104,7 +103,7 @@ def test_garbage_is_sound_or_an_error(parts: list[bytes]) -> None:
     try:
         for part in parts:
             sound += len(reader.feed(part))
-    except GarbageError:
+    except WavError:
         return
     assert sound <= sum(map(len, parts))
     assert not sound or reader.format is not None
