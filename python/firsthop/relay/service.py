@@ -125,10 +125,11 @@ class RelayService:
             TimeoutError: A worker did not take them within a second: to be tried again.
         """
         clusters = native_clusters(settings)
+        cache_keys = settings.key_bytes() if self._notices is not None else {}
         with contextlib.suppress(RuntimeError):  # Not running, or handing over.
             self._running().set_clusters(settings.relay.edges, clusters)
         if self._notices is not None:
-            self._notices.use(settings.key_bytes(), settings.key_id)
+            self._notices.use(cache_keys, settings.key_id)
         self._settings = settings
 
     def beat(self) -> Beat:
