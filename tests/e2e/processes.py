@@ -278,8 +278,16 @@ class Edge:
 
     def _own_ports(self) -> set[int]:
         shards = range(self.first_shard_port, self.first_shard_port + 8)
-        upstream = range(self.upstream_port, self.upstream_port + _WORKERS)
-        http = {process.http_port for process in self.processes}
-        agents = [process.settings.get("agent.listen", ":0") for process in self.processes]
-        http |= {int(str(agent).rpartition(":")[2]) for agent in agents}
-        return {self.relay_port, *upstream, *shards, *http}
+        ports = {self.relay_port, *shards} | {process.http_port for process in self.processes}
+        for process in self.processes:
+            public = process.settings.get("relay.listen", [])
+            assert isinstance(public, list)
+            agent = process.settings.get("agent.listen", ":0")
+            ports |= {_port(address) for address in (*public, agent)}
+            upstream = _port(process.settings.get("relay.upstream", ":0"))
+            ports |= set(range(upstream, upstream + _WORKERS))
+        return ports
+
+
+def _port(address: object) -> int:
+    return int(str(address).rpartition(":")[2])
