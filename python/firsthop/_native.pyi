@@ -267,9 +267,8 @@ class Engine:
 class Notice:
     """What a relay tells of its flows, to whoever remembers them for it. Each kind is a subclass.
 
-    ``flow`` is the client's IP (16 bytes, IPv4 mapped), its port (2) and the ingress id (2: site and
-    socket);
-    ``owner`` is an IP (16) and a port (2); big-endian.
+    ``flow`` is the client's IP (16 bytes, IPv4 mapped), its port (2) and the ingress id (2: site
+    and socket); ``owner`` is an IP (16) and a port (2); big-endian.
     """
 
     @final

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from playwright.async_api import Page
 
 from e2e import sound
 from e2e.chromium import TalkingPage, empty_page
@@ -236,6 +237,11 @@ def share(samples: sound.Samples, hertz: float) -> float:
 async def caller_page(folder: Path, process: Process) -> AsyncIterator[CallerPage]:
     """Run a browser on the page, which comes from the calls' own origin."""
     async with empty_page(folder, sound.silence(1)) as page:
-        await page.goto(f"{process.url}/healthz")
-        await page.evaluate(_SCRIPT)
-        yield CallerPage(page)
+        yield await opened(page, process.url)
+
+
+async def opened(page: Page, url: str) -> CallerPage:
+    """Make a page that has nothing loaded one that calls `url`, and comes from there."""
+    await page.goto(f"{url}/healthz")
+    await page.evaluate(_SCRIPT)
+    return CallerPage(page)

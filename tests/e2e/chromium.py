@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -174,9 +174,22 @@ async def demo_page(folder: Path, microphone: Samples) -> AsyncIterator[DemoPage
 
 
 @asynccontextmanager
-async def empty_page(folder: Path, microphone: Samples) -> AsyncIterator[Page]:
-    """Run such a browser with nothing loaded; in the end no page may have had an error."""
-    program = installed.program()
+async def empty_page(
+    folder: Path,
+    microphone: Samples,
+    *,
+    program: str | Path | None = None,
+    flags: Sequence[str] = (),
+) -> AsyncIterator[Page]:
+    """Run such a browser with nothing loaded; in the end no page may have had an error.
+
+    Args:
+        folder: For its profile.
+        microphone: What its microphone hears.
+        program: What is started, if it is not the Chromium of this machine as it is.
+        flags: For it, besides our own.
+    """
+    program = program or installed.program()
     assert program is not None, installed.MISSING
     wav = folder / "microphone.wav"
     write_wav(wav, microphone)
@@ -184,7 +197,7 @@ async def empty_page(folder: Path, microphone: Samples) -> AsyncIterator[Page]:
         context = await playwright.chromium.launch_persistent_context(
             folder / "chromium",
             executable_path=program,
-            args=[*_FLAGS, f"--use-file-for-fake-audio-capture={wav}%noloop"],
+            args=[*_FLAGS, f"--use-file-for-fake-audio-capture={wav}%noloop", *flags],
         )
         try:
             problems: list[str] = []

@@ -136,7 +136,7 @@ async def test_the_server_hears_who_hangs_up_and_the_caller_is_forgotten(
 
 async def test_it_tells_that_the_server_closed(callers: Callers, echo: Echo) -> None:
     caller = place(callers, echo)
-    # A client is connected half a round trip before its server, which has nothing to close till then.
+    # A client is connected half a round trip before its server, which has nothing to close yet.
     await until(lambda: callers.call(caller).received, "a call, both ways")
     echo.loop.stop()
     await until(lambda: callers.call(caller).state == "closed", "the end of it")

@@ -132,7 +132,7 @@ LISTED: Final = (
         edge, a link, a relay, a region or the Redis of steering is gone. It takes root. Without
         coturn or redis-server those rows are left out, and the report says so.
         """,
-        quick="Fewer calls, everything breaks once: about two minutes, wider spreads.",
+        quick="Fewer calls, everything breaks once: under four minutes, wider spreads.",
     ),
     Listed(
         name="fleet",

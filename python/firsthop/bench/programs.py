@@ -87,6 +87,11 @@ class Program:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) * _TICK_S
 
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """End it."""
         self._process.terminate()
@@ -97,10 +102,25 @@ class Program:
             self._process.wait()
 
 
-def firsthop(name: str, settings: Mapping[str, object], folder: Path) -> Program:
-    """Start `firsthop <name>` with these settings, named as ``RELAY__LISTEN``, and no others."""
-    command = [sys.executable, "-c", "from firsthop.cli import main; main()", name]
-    return Program(name, command, environment(settings), folder)
+def firsthop(
+    name: str,
+    settings: Mapping[str, object],
+    folder: Path,
+    *,
+    within: Sequence[str] = (),
+    called: str | None = None,
+) -> Program:
+    """Start `firsthop <name>` with these settings, named as ``RELAY__LISTEN``, and no others.
+
+    Args:
+        name: The command.
+        settings: All that it is told.
+        folder: Where what it says is kept.
+        within: What goes before the command, as to run it in a network namespace.
+        called: What it is called, if there are several of its kind.
+    """
+    command = [*within, sys.executable, "-c", "from firsthop.cli import main; main()", name]
+    return Program(called or name, command, environment(settings), folder)
 
 
 def edge(host: str, **settings: object) -> tuple[dict[str, object], str]:

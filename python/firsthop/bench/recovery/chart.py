@@ -36,13 +36,13 @@ def _inches(report: Report) -> tuple[float, float] | None:
 def _fill(figure: Figure, report: Report) -> None:
     lines = _lines(report)
     up, down = figure.subplots(1, 2, sharey=True)
-    _draw(up, "client to transceiver", report, lines, UP_P50, UP_P99)
-    _draw(down, "transceiver to client", report, lines, DOWN_P50, DOWN_P99)
+    draw(up, "client to transceiver", report, lines, UP_P50, UP_P99)
+    draw(down, "transceiver to client", report, lines, DOWN_P50, DOWN_P99)
     up.set_yticks(range(len(lines)), [f"{case} · {contender}" for case, contender in lines])
     up.set_ylim(len(lines) - 0.4, -0.6)
 
 
-def _draw(
+def draw(
     axes: Axes,
     heading: str,
     report: Report,
@@ -50,6 +50,7 @@ def _draw(
     p50: str,
     p99: str,
 ) -> None:
+    """Draw gaps of one direction: a line for each case and contender of `lines`."""
     axes.set_title(heading, loc="left", fontsize=9.5, color=canvas.INK, weight="bold")
     axes.set_xscale("symlog", linthresh=_LINEAR_TO_MS)
     axes.set_xlim(0, _LONGEST_MS)

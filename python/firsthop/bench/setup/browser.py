@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -41,16 +41,21 @@ class CallPage:
         Raises:
             BenchError: It was refused.
         """
-        places: list[str] = await self._do("offer")
+        places: list[str] = await self.do("offer")
         if not places:
             raise BenchError("the browser has no IPv4 address to call from")
         # It takes the first one: they are in the order of their priority.
         clients = [way.admit(place) for place in places]
         where = {"path": door, "client": clients[0], "server": way.address}
-        found: dict[str, Any] = await self._do("place", where)
+        found: dict[str, Any] = await self.do("place", where)
         return found
 
-    async def _do(self, name: str, *given: object) -> Any:
+    async def do(self, name: str, *given: object) -> Any:
+        """Call a function of the page; see ``page.js``.
+
+        Raises:
+            BenchError: It fails.
+        """
         from playwright.async_api import Error
 
         try:
@@ -72,9 +77,17 @@ class Browser:
         return browser.version if browser else "unknown"
 
     @asynccontextmanager
-    async def page(self, origin: str) -> AsyncIterator[CallPage]:
-        """Open the page as if `origin` had served it, so that its calls ask nobody (CORS)."""
+    async def page(
+        self, origin: str, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[CallPage]:
+        """Open the page as if `origin` had served it, so that its calls ask nobody (CORS).
+
+        Args:
+            origin: The server's.
+            headers: What all its requests carry besides.
+        """
         page = await self._context.new_page()
+        await page.set_extra_http_headers(dict(headers or {}))
         await page.route(f"{origin}/bench-setup*", _served)
         try:
             await page.goto(f"{origin}/bench-setup.html")
@@ -93,8 +106,15 @@ async def _served(route: Route) -> None:
 
 
 @asynccontextmanager
-async def browser(folder: Path, flags: Sequence[str] = ()) -> AsyncIterator[Browser]:
+async def browser(
+    folder: Path, flags: Sequence[str] = (), starter: Callable[[str], Path] = Path
+) -> AsyncIterator[Browser]:
     """Run a browser with a profile in `folder`.
+
+    Args:
+        folder: Where it is.
+        flags: For it, besides our own.
+        starter: Given the browser's path, returns that of the program that starts it.
 
     Raises:
         BenchError: Chromium or Playwright is missing.
@@ -107,7 +127,9 @@ async def browser(folder: Path, flags: Sequence[str] = ()) -> AsyncIterator[Brow
         raise BenchError(chromium.MISSING)
     async with async_playwright() as playwright:
         context = await playwright.chromium.launch_persistent_context(
-            folder, executable_path=program, args=[*chromium.FLAGS, *chromium.MICROPHONE, *flags]
+            folder,
+            executable_path=starter(program),
+            args=[*chromium.FLAGS, *chromium.MICROPHONE, *flags],
         )
         try:
             yield Browser(context)

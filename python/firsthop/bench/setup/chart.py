@@ -27,15 +27,18 @@ def _panels(report: Report) -> list[str]:
     return list(dict.fromkeys(row.case for row in report.rows if row.metric in STAGES))
 
 
-def _contenders(report: Report) -> list[str]:
-    return list(dict.fromkeys(row.contender for row in report.rows))
+def _contenders(report: Report, case: str) -> list[str]:
+    rows = (row for row in report.rows if row.case == case and row.metric in STAGES)
+    return list(dict.fromkeys(row.contender for row in rows))
 
 
 def _inches(report: Report) -> tuple[float, float] | None:
     panels = _panels(report)
     if not panels:
         return None
-    height = len(_contenders(report)) * _INCHES_PER_BAR + _INCHES_AROUND
+    height = (
+        max(len(_contenders(report, case)) for case in panels) * _INCHES_PER_BAR + _INCHES_AROUND
+    )
     return _WIDTH_INCHES, math.ceil(len(panels) / _COLUMNS) * height + 1.0
 
 
@@ -45,15 +48,16 @@ def _fill(figure: Figure, report: Report) -> None:
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     for axes, case in zip(grid.flat, panels, strict=False):
-        _draw(axes, case, report)
+        draw(axes, case, report)
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside upper right", ncols=len(labels), frameon=False, fontsize=8
     )
 
 
-def _draw(axes: Axes, case: str, report: Report) -> None:
-    contenders = _contenders(report)
+def draw(axes: Axes, case: str, report: Report) -> None:
+    """Draw a case: a bar of stages for each contender."""
+    contenders = _contenders(report, case)
     axes.set_title(case, loc="left", fontsize=9.5, color=canvas.INK, weight="bold", pad=5)
     for place, name in enumerate(contenders):
         _draw_server(axes, place, case, name, report)

@@ -1,7 +1,7 @@
 /**
  * Places calls and notes when each stage of one was reached.
  *
- * Everything between the client and the server has to go through the proxies, so the offer and the
+ * Where everything between the client and the server has to go through proxies, the offer and the
  * answer name them in the place of the two.
  */
 
@@ -13,6 +13,7 @@ const PATIENCE_MS = 20_000;
 
 let microphone;
 let current;
+const kept = [];
 
 /** Asks for the microphone, once. */
 export async function prepare() {
@@ -20,12 +21,14 @@ export async function prepare() {
 }
 
 /**
- * Makes an offer, and gathers all candidates.
+ * Makes an offer.
  *
+ * @param {{ configuration: RTCConfiguration, waits: boolean }} how How the page connects, and
+ *   whether it waits until all candidates are gathered.
  * @returns {Promise<string[]>} The addresses and ports at which the page takes UDP.
  */
-export async function offer() {
-  current = new Call();
+export async function offer(how) {
+  current = new Call(how);
   return await current.offer();
 }
 
@@ -38,16 +41,76 @@ export async function place(where) {
   }
 }
 
+/**
+ * Makes an offer, places the call, and goes on with it. See `offer` and `Call.place`.
+ *
+ * @returns Its number besides, for what follows.
+ */
+export async function keep(how, path) {
+  const call = new Call(how);
+  try {
+    await call.offer();
+    return { ...(await call.place({ path })), number: kept.push(call) - 1 };
+  } catch (error) {
+    call.pc.close();
+    throw error;
+  }
+}
+
+/** When packets of sound came from the network, in Unix milliseconds. */
+export function arrivals(number) {
+  return kept[number].sound;
+}
+
+/** The state of a connection. */
+export function state(number) {
+  return kept[number].pc.connectionState;
+}
+
+/** Sends an event, and returns what comes back. */
+export async function ask(number, event) {
+  const { channel } = kept[number];
+  const answered = new Promise((resolve) => {
+    channel.addEventListener("message", ({ data }) => {
+      const said = JSON.parse(data);
+      if (said.type === event.type) resolve(said);
+    });
+  });
+  channel.send(JSON.stringify(event));
+  return await answered;
+}
+
+/** Statistics, as the browser has them. */
+export async function stats(number) {
+  return [...(await kept[number].pc.getStats()).values()];
+}
+
+/** Hangs up all calls that go on. */
+export function hangUp() {
+  for (const { pc } of kept) pc.close();
+}
+
 class Call {
-  pc = new RTCPeerConnection({ encodedInsertableStreams: true });
   /** Stages, in milliseconds from the POST. */
   reached = {};
-  #sender = this.pc.addTrack(microphone);
+  /** What it took until there was an offer, in milliseconds. */
+  gathered = 0;
+  /** Packets of sound, in Unix milliseconds. */
+  sound = [];
+  #sender;
+  #waits;
   #posted = 0;
   #done;
   #complete = new Promise((resolve) => (this.#done = resolve));
 
+  constructor({ configuration = {}, waits = true } = {}) {
+    this.pc = new RTCPeerConnection({ encodedInsertableStreams: true, ...configuration });
+    this.#sender = this.pc.addTrack(microphone);
+    this.#waits = waits;
+  }
+
   async offer() {
+    const began = performance.now();
     const said = this.#sender.createEncodedStreams();
     said.readable.pipeTo(said.writable).catch(() => {});
     this.#watch();
@@ -57,17 +120,21 @@ class Call {
       };
     });
     await this.pc.setLocalDescription();
-    await gathered;
+    if (this.#waits) await gathered;
+    this.gathered = performance.now() - began;
     return [...this.pc.localDescription.sdp.matchAll(HOST)].map(([, ip, port]) => `${ip}:${port}`);
   }
 
   /**
-   * @param {{ path: string, client: string, server: string }} where What to POST to, where the
-   *   server reaches this page, and where this page reaches the server.
-   * @returns What was reached, in milliseconds from the POST, and what was agreed on.
+   * @param {{ path: string, client?: string, server?: string }} where What to POST to, where the
+   *   server reaches this page, and where this page reaches the server; as they say themselves, if
+   *   there is no proxy.
+   * @returns What was reached, in milliseconds from the POST, what the answer says of where the
+   *   call is, and what was agreed on.
    */
   async place({ path, client, server }) {
-    const offer = withCandidate(this.pc.localDescription.sdp, client);
+    const { sdp } = this.pc.localDescription;
+    const offer = client ? withCandidate(sdp, client) : sdp;
     // The connection to the server is warm, as that of a page that came from it.
     await (await fetch("/", { cache: "no-store" })).text();
     this.#posted = performance.now();
@@ -79,17 +146,21 @@ class Call {
     const answer = await response.text();
     if (!response.ok) throw new Error(`the call was refused: ${answer.slice(0, 300)}`);
     this.#reach("answer");
-    await this.pc.setRemoteDescription({ type: "answer", sdp: withCandidate(answer, server) });
+    const steered = response.headers.get("Firsthop-Steered");
+    const changed = server ? withCandidate(answer, server) : answer;
+    await this.pc.setRemoteDescription({ type: "answer", sdp: changed });
     await Promise.race([
       this.#complete,
       new Promise((resolve) => setTimeout(resolve, PATIENCE_MS)),
     ]);
-    return { reached: this.reached, transport: await agreed(this.pc) };
+    const { reached, gathered } = this;
+    return { reached, gathered, steered, transport: await agreed(this.pc) };
   }
 
   #watch() {
     const { pc } = this;
-    pc.createDataChannel("oai-events").onopen = () => this.#reach("channel");
+    this.channel = pc.createDataChannel("oai-events");
+    this.channel.onopen = () => this.#reach("channel");
     pc.oniceconnectionstatechange = () => {
       if (["connected", "completed"].includes(pc.iceConnectionState)) this.#reach("ice");
     };
@@ -101,7 +172,11 @@ class Call {
     pc.onsignalingstatechange = () => {
       if (this.#sender.transport) this.#sender.transport.onstatechange = connected;
     };
-    pc.ontrack = ({ receiver }) => listen(receiver, () => this.#reach("audio"));
+    pc.ontrack = ({ receiver }) =>
+      listen(receiver, () => {
+        this.sound.push(now());
+        this.#reach("audio");
+      });
   }
 
   #reach(stage) {
@@ -118,7 +193,11 @@ function withCandidate(sdp, place) {
   return parts.join("");
 }
 
-/** Tells of the first packet of sound as it comes from the network: no jitter buffer is in it. */
+function now() {
+  return performance.timeOrigin + performance.now();
+}
+
+/** Tells of each packet of sound as it comes from the network: no jitter buffer is in it. */
 function listen(receiver, heard) {
   const { readable, writable } = receiver.createEncodedStreams();
   const tell = new TransformStream({

@@ -84,11 +84,15 @@ def case_of(rtt_ms: float) -> str:
 
 def _in_ms(rtt_ms: float, name: str, stage: str, calls: Sequence[Reached]) -> Row:
     row = Row.of_rounds(case_of(rtt_ms), name, stage, "ms", [call.ms(stage) for call in calls])
-    bound = {
+    return bound(row, target_ms(stage, rtt_ms)) if _is_ours(name) else row
+
+
+def target_ms(stage: str, rtt_ms: float) -> float | None:
+    """Return within which time from the answer a stage is to be reached, if there is a target."""
+    return {
         CONNECTED: _CONNECTED_TRIPS * rtt_ms + _CONNECTED_MS,
         AUDIO: _AUDIO_TRIPS * rtt_ms + _AUDIO_MS,
     }.get(stage)
-    return _bound(row, bound) if _is_ours(name) else row
 
 
 def _in_trips(rtt_ms: float, name: str, stage: str, found: Found) -> Iterator[Row]:
@@ -99,14 +103,14 @@ def _in_trips(rtt_ms: float, name: str, stage: str, found: Found) -> Iterator[Ro
     base = median(call.ms(stage) for call in near)
     trips = [_tenths((call.ms(stage) - base) / rtt_ms) for call in found[rtt_ms][name]]
     row = Row.of_rounds(case_of(rtt_ms), name, f"{stage}, {TRIPS}", "RTT", trips)
-    bound = _SNAP_TRIPS if name == SNAP else _CHANNEL_TRIPS
-    yield _bound(row, bound if stage == CHANNEL and _is_ours(name) else None)
+    most = _SNAP_TRIPS if name == SNAP else _CHANNEL_TRIPS
+    yield bound(row, most if stage == CHANNEL and _is_ours(name) else None)
 
 
 def _whole(name: str, calls: Sequence[Reached]) -> Row:
     whole = [call.answer_ms + call.ms(CONNECTED) for call in calls]
     row = Row.of_rounds(case_of(0), name, WHOLE, "ms", whole)
-    return _bound(row, _WHOLE_MS if _is_ours(name) else None)
+    return bound(row, _WHOLE_MS if _is_ours(name) else None)
 
 
 def _added(found: Found) -> Iterator[Row]:
@@ -124,16 +128,17 @@ def _added(found: Found) -> Iterator[Row]:
         for rtt_ms, servers in found.items()
     }
     if pooled := list(chain.from_iterable(differences.values())):
-        yield _bound(Row.of_rounds(EVERYWHERE, RELAYED, ADDED, "ms", pooled), _ADDED_MS)
+        yield bound(Row.of_rounds(EVERYWHERE, RELAYED, ADDED, "ms", pooled), _ADDED_MS)
     for rtt_ms, of_turns in differences.items():
         if rtt_ms and of_turns:
             trips = [_tenths(ms / rtt_ms) for ms in of_turns]
             row = Row.of_rounds(case_of(rtt_ms), RELAYED, f"{ADDED}, {TRIPS}", "RTT", trips)
-            yield _bound(row, 0.0)
+            yield bound(row, 0.0)
 
 
-def _bound(row: Row, bound: float | None) -> Row:
-    return row if bound is None else replace(row, target=Target("value", bound))
+def bound(row: Row, most: float | None) -> Row:
+    """Return a row with a target, if there is one."""
+    return row if most is None else replace(row, target=Target("value", most))
 
 
 def _is_ours(name: str) -> bool:

@@ -1,0 +1,73 @@
+"""The tables: set-up by way, media by way, gaps by fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from firsthop.bench.global_ import faults
+from firsthop.bench.global_.gaps import SILENT, TO_AUDIO
+from firsthop.bench.global_.measures import CANDIDATES, MEDIA, MEDIA_METRICS, SETUP
+from firsthop.bench.recovery.run import DOWN_P50, DOWN_P99, UP_P50, UP_P99
+from firsthop.bench.report import Report, Row
+from firsthop.bench.setup.stages import STAGES, TRIPS
+from firsthop.bench.sheet import Line, Sheet
+
+#: Short, so that names and figures fit into 80 columns. The first ones are those of set-up.
+_HEADINGS: Final = ("cand.", "answer", "ICE", "conn.", "audio", "channel")
+_COLUMNS: Final = (CANDIDATES, *STAGES)
+_GAPS: Final = ((UP_P50, UP_P99), (DOWN_P50, DOWN_P99))
+
+
+def _shown(row: Row) -> str:
+    """Milliseconds, tenths of round trips, and percents."""
+    return f"{row.value:,.0f}" if row.unit == "ms" and row.value >= 10 else f"{row.value:.1f}"
+
+
+def _sections(report: Report) -> Iterator[tuple[str, list[Line]]]:
+    names = _names(report, SETUP)
+    yield "set-up, ms", [_line(report, SETUP, name, _COLUMNS) for name in names]
+    trips = [f"{stage}, {TRIPS}" for stage in _COLUMNS]
+    yield "set-up, round trips", [_line(report, SETUP, name, trips) for name in names]
+    heading = "media: " + " · ".join(
+        f"{metric}, {'%' if 'lost' in metric else 'ms'}" for metric in MEDIA_METRICS
+    )
+    yield heading, [_line(report, MEDIA, name, MEDIA_METRICS) for name in names]
+    for source in _names(report, faults.NONE):
+        broken = [fault for fault in faults.IN_MID_CALL if report.row(fault, source, UP_P50)]
+        yield (
+            f"gaps {source}, ms: up p50 / p99 · down p50 / p99",
+            [_gap_line(report, fault, source, _GAPS) for fault in broken],
+        )
+    again = [(f"{what} p50", f"{what} p99") for what in (TO_AUDIO, SILENT)]
+    for source in _names(report, faults.REGION):
+        yield (
+            f"gaps {source}, ms: {TO_AUDIO} p50 / p99 · {SILENT} p50 / p99",
+            [_gap_line(report, faults.REGION, source, again)],
+        )
+
+
+def _names(report: Report, case: str) -> list[str]:
+    return list(dict.fromkeys(row.contender for row in report.rows if row.case == case))
+
+
+def _line(report: Report, case: str, name: str, metrics: Sequence[str]) -> Line:
+    rows = [report.row(case, name, metric) for metric in metrics]
+    return Line(name, _filled([[row] if row else [] for row in rows]))
+
+
+def _gap_line(report: Report, fault: str, source: str, columns: Sequence[Sequence[str]]) -> Line:
+    cells = [
+        [row for metric in metrics if (row := report.row(fault, source, metric))]
+        for metrics in columns
+    ]
+    bounds = [str(row.target) for rows in cells for row in rows if row.target is not None]
+    return Line(fault, _filled(cells), " · ".join(dict.fromkeys(bounds)))
+
+
+def _filled(cells: Sequence[Sequence[Row]]) -> list[Sequence[Row]]:
+    return [*cells, *([[]] * (len(_HEADINGS) - len(cells)))]
+
+
+SHEET: Final = Sheet(corner="", headings=_HEADINGS, sections=_sections, shown=_shown)
+"""All of it."""
