@@ -316,7 +316,7 @@ class Cluster:
         ipv6_prefix: str | None,
         keys: Mapping[int, bytes],
         key_id: int,
-        relays: Sequence[str] = (),
+        relays: Sequence[str] = ...,
     ) -> Cluster:
         """Say how a relay reaches the cluster `id`, and with which keys, by their ids (0 to 3).
 

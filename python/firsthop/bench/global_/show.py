@@ -14,9 +14,9 @@ from firsthop.bench.setup.stages import STAGES, TRIPS
 from firsthop.bench.sheet import Line, Sheet
 
 #: Short, so that names and figures fit into 80 columns. The first ones are those of set-up.
-_HEADINGS: Final = ("cand.", "answer", "ICE", "conn.", "audio", "channel")
+_HEADINGS: Final = ("cand.", "answer", "ICE", "conn.", "audio", "chan.")
 _COLUMNS: Final = (CANDIDATES, *STAGES)
-_GAPS: Final = ((UP_P50, UP_P99), (DOWN_P50, DOWN_P99))
+_GAPS: Final = (UP_P50, UP_P99, DOWN_P50, DOWN_P99)
 
 
 def _shown(row: Row) -> str:
@@ -36,13 +36,13 @@ def _sections(report: Report) -> Iterator[tuple[str, list[Line]]]:
     for source in _names(report, faults.NONE):
         broken = [fault for fault in faults.IN_MID_CALL if report.row(fault, source, UP_P50)]
         yield (
-            f"gaps {source}, ms: up p50 / p99 · down p50 / p99",
+            f"gaps {source}, ms: up p50 · p99 · down p50 · p99",
             [_gap_line(report, fault, source, _GAPS) for fault in broken],
         )
-    again = [(f"{what} p50", f"{what} p99") for what in (TO_AUDIO, SILENT)]
+    again = [f"{what} {percent}" for what in (TO_AUDIO, SILENT) for percent in ("p50", "p99")]
     for source in _names(report, faults.REGION):
         yield (
-            f"gaps {source}, ms: {TO_AUDIO} p50 / p99 · {SILENT} p50 / p99",
+            f"gaps {source}, ms: {TO_AUDIO} p50 · p99 · {SILENT} p50 · p99",
             [_gap_line(report, faults.REGION, source, again)],
         )
 
@@ -56,13 +56,11 @@ def _line(report: Report, case: str, name: str, metrics: Sequence[str]) -> Line:
     return Line(name, _filled([[row] if row else [] for row in rows]))
 
 
-def _gap_line(report: Report, fault: str, source: str, columns: Sequence[Sequence[str]]) -> Line:
-    cells = [
-        [row for metric in metrics if (row := report.row(fault, source, metric))]
-        for metrics in columns
-    ]
-    bounds = [str(row.target) for rows in cells for row in rows if row.target is not None]
-    return Line(fault, _filled(cells), " · ".join(dict.fromkeys(bounds)))
+def _gap_line(report: Report, fault: str, source: str, metrics: Sequence[str]) -> Line:
+    found = [row for metric in metrics if (row := report.row(fault, source, metric))]
+    bounds = [f"{row.target.bound:,g}" for row in found if row.target is not None]
+    target = "≤ " + " · ".join(bounds) if bounds else ""
+    return Line(fault, _filled([[row] for row in found]), target)
 
 
 def _filled(cells: Sequence[Sequence[Row]]) -> list[Sequence[Row]]:
