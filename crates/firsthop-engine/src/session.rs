@@ -100,6 +100,13 @@ enum Authentic {
     Newest,
 }
 
+/// A check that the ICE agent made.
+struct Check {
+    client: SocketAddr,
+    transaction: TransactionId,
+    packet: Vec<u8>,
+}
+
 /// One WebRTC session.
 pub struct Session {
     id: SessionId,
@@ -112,6 +119,8 @@ pub struct Session {
     state: State,
     rtc_deadline: Instant,
     paths: Paths,
+    /// The ICE agent's latest check, for paths that show up after it.
+    asked: Option<Check>,
     /// When the client last answered a check.
     consent: Instant,
     voices: Voices,
@@ -155,6 +164,7 @@ impl Session {
             },
             rtc_deadline: now,
             paths: Paths::new(now),
+            asked: None,
             consent: now,
             voices: Voices::default(),
             channel: None,
@@ -522,6 +532,7 @@ impl Session {
                 let path = (route.path(), Standing::Confirmed);
                 out.paths.extend(confirmed.then_some(path));
                 self.transmit_by(route, packet, out);
+                self.ask_again(route, out);
             }
             class => {
                 // By every path from there: one answer proves one of them.
@@ -531,7 +542,30 @@ impl Session {
                     }
                     self.transmit_by(route, packet.clone(), out);
                 }
+                if let Some((Class::BindingRequest, transaction)) = class {
+                    self.asked = Some(Check {
+                        client,
+                        transaction,
+                        packet,
+                    });
+                }
             }
+        }
+    }
+
+    /// Checks a path that is not proved yet by what its client's other paths were checked with: the
+    /// ICE agent tells addresses apart, and no more, and would wait for its next round. That
+    /// client alone has seen the transaction, so its answer proves the same as another's.
+    fn ask_again(&mut self, route: Route, out: &mut Outbox) {
+        let Some(check) = &self.asked else { return };
+        let others = self.paths.routes(route.client).len() > 1;
+        let waits = self.paths.standing(route) == Some(Standing::Confirmed);
+        if check.client == route.client && others && waits {
+            let (transaction, packet) = (check.transaction, check.packet.clone());
+            if !self.paths.is_check(transaction, route) {
+                self.paths.check(transaction, route);
+            }
+            self.transmit_by(route, packet, out);
         }
     }
 

@@ -109,6 +109,27 @@ fn when_an_edge_is_lost_sound_goes_on_by_the_other_within_a_packet() {
 }
 
 #[test]
+fn a_path_that_the_client_checks_only_when_the_first_is_silent_is_proved_by_that_check() {
+    let mut world = World::behind_edges();
+    // As Chromium, which asks by the second address once the first has been silent for a while.
+    world.edges().alive[1] = false;
+    let client = world.connected_call();
+    world.play(client, 60_000);
+    world.run(Duration::from_secs(2));
+    assert_eq!(media(&mut world)[1], 0);
+    world.edges().alive = [false, true];
+    for _ in 0..1000 {
+        if world.edges().brought[1] > 0 {
+            break;
+        }
+        world.run(FRAME / 4);
+    }
+    assert!(world.edges().brought[1] > 0);
+    world.run(FRAME * 5);
+    assert!(world.media_by_socket[1] > 0);
+}
+
+#[test]
 fn an_edge_that_comes_back_has_the_call_again_when_the_client_sends_by_it() {
     let mut world = World::behind_edges();
     let client = call(&mut world);

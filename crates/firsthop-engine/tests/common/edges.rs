@@ -25,6 +25,8 @@ fn hop_address(edge: usize) -> SocketAddr {
 pub(crate) struct Edges {
     /// Which of the edge relays are there.
     pub(crate) alive: [bool; 2],
+    /// Packets of clients that each of them has brought.
+    pub(crate) brought: [u64; 2],
     /// The cluster relay by which edge relays send now; the other one is gone.
     pub(crate) relay: usize,
     /// The secrets under which cluster relays take records, and the one under which they seal.
@@ -40,6 +42,7 @@ impl Edges {
     pub(crate) fn new() -> Self {
         Self {
             alive: [true; 2],
+            brought: [0; 2],
             relay: 0,
             secrets: hop_secrets(),
             key_id: KEY_ID,
@@ -86,6 +89,7 @@ impl World {
             let source = upstream_address(edges.relay);
             let clock = self.clock();
             self.shard.receive(clock, source, &datagram, &mut output);
+            self.edges().brought[edge] += 1;
         }
         output
     }
