@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-import threading
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
 
 from firsthop.bench import link
 from firsthop.bench.errors import BenchError
 from firsthop.bench.link import Conditions
+from firsthop.bench.process import NetworkProcess
 
 __all__ = ["Conditions", "Counts", "Packet", "Passage", "Path"]
-
-_STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +46,7 @@ class Packet:
     data: bytes
 
 
-class Path:
+class Path(NetworkProcess):
     """A user-space UDP path between clients and one server, in a process of its own.
 
     The server sees each client as another port of the path's own address: one of 127.0.0.1 leads
@@ -79,45 +73,15 @@ class Path:
         down: Conditions,
         keep: int = 0,
     ) -> None:
-        self._one_command = threading.Lock()
         given = link.arguments(_address(server), _address(listen), up, down, keep)
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", link.__file__, *given],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        super().__init__("the impaired path", [sys.executable, "-I", link.__file__, *given])
         try:
-            host, port = self._reply()
+            host, port = self.reply()
         except BaseException:
             self.close()
             raise
         #: What clients send to, as ``host:port``.
         self.address: str = _text(host, port)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End it; what is on its way is lost."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        # It ends with its standard input, so that it cannot outlive this process either.
-        self._process.stdin.close()
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
 
     def lead_to(self, server: str) -> None:
         """Send what clients say to another server from now on. May be called by any thread.
@@ -125,7 +89,7 @@ class Path:
         Raises:
             BenchError: It is not ``host:port``.
         """
-        self._do("lead_to", *_address(server))
+        self.do("lead_to", *_address(server))
 
     def admit(self, client: str) -> str:
         """Let the server reach a client that has not sent anything yet, as one without a NAT.
@@ -139,7 +103,7 @@ class Path:
         Raises:
             BenchError: It is not ``host:port``, or there are too many clients.
         """
-        place = self._do("admit", *_address(client))
+        place = self.do("admit", *_address(client))
         if place is None:
             raise BenchError("too many clients for one path")
         return _text(*place)
@@ -149,19 +113,19 @@ class Path:
 
         What the server sends to the former one is lost without a word.
         """
-        self._do("change_port")
+        self.do("change_port")
 
     def cut(self) -> None:
         """Let nothing pass from now on; what is on its way is lost too."""
-        self._do("cut")
+        self.do("cut")
 
     def mend(self) -> None:
         """Let packets pass again."""
-        self._do("mend")
+        self.do("mend")
 
     def counts(self) -> Counts:
         """What became of packets so far. What is on its way came, and has not yet passed."""
-        seen: dict[str, int] = self._do("counts")
+        seen: dict[str, int] = self.do("counts")
         up, down = (
             Passage(
                 **{
@@ -176,27 +140,8 @@ class Path:
     def packets(self) -> list[Packet]:
         """Return the packets that were kept, in the order in which they came."""
         return [
-            Packet(at_s, way == "up", bytes.fromhex(data))
-            for at_s, way, data in self._do("packets")
+            Packet(at_s, way == "up", bytes.fromhex(data)) for at_s, way, data in self.do("packets")
         ]
-
-    def _do(self, command: str, *given: str | int) -> Any:
-        """Have the process do something; done when this returns."""
-        assert self._process.stdin is not None
-        with self._one_command:
-            try:
-                self._process.stdin.write(json.dumps([command, given]) + "\n")
-                self._process.stdin.flush()
-            except (BrokenPipeError, ValueError):
-                raise BenchError("the impaired path has ended") from None
-            return self._reply()
-
-    def _reply(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise BenchError("the impaired path has ended: what it printed says why")
-        return json.loads(line)
 
 
 def _text(host: str, port: int) -> str:

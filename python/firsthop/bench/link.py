@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -27,6 +27,7 @@ _MAX_PACKETS = 50_000
 _MAX_CLIENTS = 2_000
 _MAX_DATAGRAM_BYTES = 65_535
 _RECEIVE_BUFFER_BYTES = 4 << 20
+_CONTROL_BYTES = 65_536
 #: How much later a reordered packet leaves: one to three of 20 ms audio pass it.
 _REORDERED_MS = (25.0, 65.0)
 
@@ -106,6 +107,46 @@ class Link:
         return 1 - 1 / length if self._losing else min(1, loss / ((1 - loss) * length))
 
 
+def serve(
+    control: int,
+    events: selectors.DefaultSelector,
+    commands: Mapping[str, Callable[..., object]],
+    due: Callable[[], float | None],
+    pass_due: Callable[[float], None],
+) -> None:
+    """Be a network until `control` ends.
+
+    Args:
+        control: A descriptor with lines of JSON, each a command and what it is given; what it
+            returns is printed, as a line of JSON too.
+        events: What packets come from; the data of each is called when there are some.
+        commands: By name.
+        due: Says when the next packet leaves, by `time.monotonic`; None: none is on its way.
+        pass_due: Passes what is due.
+    """
+    ended = False
+    text = b""
+
+    def obey() -> None:
+        nonlocal ended, text
+        piece = os.read(control, _CONTROL_BYTES)
+        ended = not piece
+        *lines, text = (text + piece).split(b"\n")
+        for line in lines:
+            command, given = json.loads(line)
+            print(json.dumps(commands[command](*given)), flush=True)
+
+    events.register(control, selectors.EVENT_READ, obey)
+    while not ended:
+        at = due()
+        wait = None if at is None else max(0.0, at - time.monotonic())
+        # The selector alone would round its timeout up to whole milliseconds.
+        select.select([events], [], [], wait)
+        for key, _ in events.select(0):
+            key.data()
+        pass_due(time.monotonic())
+
+
 class _Client:
     """A client of the path, and the socket by which the server knows it."""
 
@@ -162,26 +203,10 @@ class _Path:
 
     def run(self, control: int) -> None:
         """Pass packets and obey lines from `control` until that ends."""
-        ended = False
-        text = b""
+        serve(control, self._events, self._commands, self._due, self._pass_due)
 
-        def obey() -> None:
-            nonlocal ended, text
-            piece = os.read(control, 4096)
-            ended = not piece
-            *lines, text = (text + piece).split(b"\n")
-            for line in lines:
-                command, given = json.loads(line)
-                print(json.dumps(self._commands[command](*given)), flush=True)
-
-        self._events.register(control, selectors.EVENT_READ, obey)
-        while not ended:
-            wait = max(0.0, self._way[0][0] - time.monotonic()) if self._way else None
-            # The selector alone would round its timeout up to whole milliseconds.
-            select.select([self._events], [], [], wait)
-            for key, _ in self._events.select(0):
-                key.data()
-            self._pass_due(time.monotonic())
+    def _due(self) -> float | None:
+        return self._way[0][0] if self._way else None
 
     def _from_clients(self) -> None:
         for data, address in _received(self._public):

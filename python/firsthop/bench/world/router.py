@@ -15,7 +15,6 @@ import heapq
 import itertools
 import json
 import os
-import select
 import selectors
 import signal
 import struct
@@ -27,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from firsthop.bench.link import Conditions, Link
+from firsthop.bench.link import Conditions, Link, serve
 from firsthop.bench.world import namespaces
 from firsthop.bench.world.namespaces import NamespaceError
 
@@ -75,26 +74,10 @@ class _Router:
 
     def run(self, control: int) -> None:
         """Pass packets and obey lines from `control` until that ends."""
-        ended = False
-        text = b""
+        serve(control, self._events, self._commands, self._due, self._pass_due)
 
-        def obey() -> None:
-            nonlocal ended, text
-            piece = os.read(control, 65_536)
-            ended = not piece
-            *lines, text = (text + piece).split(b"\n")
-            for line in lines:
-                command, given = json.loads(line)
-                print(json.dumps(self._commands[command](*given)), flush=True)
-
-        self._events.register(control, selectors.EVENT_READ, obey)
-        while not ended:
-            wait = max(0.0, self._way[0][0] - time.monotonic()) if self._way else None
-            # The selector alone would round its timeout up to whole milliseconds.
-            select.select([self._events], [], [], wait)
-            for key, _ in self._events.select(0):
-                key.data()
-            self._pass_due(time.monotonic())
+    def _due(self) -> float | None:
+        return self._way[0][0] if self._way else None
 
     def _reader(self, place: str, device: int) -> Callable[[], None]:
         def read() -> None:

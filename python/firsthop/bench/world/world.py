@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import httpx
 
 from firsthop.bench.errors import SkippedError
+from firsthop.bench.process import NetworkProcess
 from firsthop.bench.world import namespaces, router
 from firsthop.bench.world.places import Map, Place
 
-_STOP_SECONDS: Final = 10.0
 _HTTP_SECONDS: Final = 10.0
 
 
@@ -33,7 +30,7 @@ def missing() -> str | None:
     return None
 
 
-class World:
+class World(NetworkProcess):
     """Regions on this machine. A context manager; leaving ends all that runs in them.
 
     Args:
@@ -48,16 +45,9 @@ class World:
             raise SkippedError(f"no world on this machine: {problem}")
         self.map = plan or Map()
         self._places = {place.name: place for place in self.map.places()}
-        self._one_command = threading.Lock()
-        self._process = subprocess.Popen(
-            router.command(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        super().__init__("the world", router.command())
         try:
-            problem = self._tell(self._plan())
+            problem = self.tell(self._plan())
         except BaseException:
             self.close()
             raise
@@ -65,35 +55,11 @@ class World:
             self.close()
             raise SkippedError(f"no world on this machine: {problem}")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """End it: what runs in it is killed."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        # It ends with its standard input, so that it cannot outlive this process either.
-        self._process.stdin.close()
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
+        super().close()
         # It has done so itself, unless it was killed.
         namespaces.remove(os.getpid())
-
-    @property
-    def pid(self) -> int:
-        """The process that is the network."""
-        return self._process.pid
 
     def address(self, place: str, number: int = 0) -> str:
         """Return an address of a place, as ``fra.cluster``; a cluster has two."""
@@ -138,19 +104,19 @@ class World:
 
         Each is a region, a place, or an address.
         """
-        self._do("cut", self._addresses(one), self._addresses(other))
+        self.do("cut", self._addresses(one), self._addresses(other))
 
     def mend(self, one: str, other: str) -> None:
         """Let packets pass between two again."""
-        self._do("mend", self._addresses(one), self._addresses(other))
+        self.do("mend", self._addresses(one), self._addresses(other))
 
     def kill(self, region: str) -> None:
         """Let nothing in or out of a region, nor pass between places of it."""
-        self._do("cut", self._addresses(region), self._everywhere())
+        self.do("cut", self._addresses(region), self._everywhere())
 
     def revive(self, region: str) -> None:
         """Undo `kill`."""
-        self._do("mend", self._addresses(region), self._everywhere())
+        self.do("mend", self._addresses(region), self._everywhere())
 
     def counts(self) -> dict[str, int]:
         """What became of packets so far: for tests, and to judge a run.
@@ -159,7 +125,7 @@ class World:
         ``A unroutable``; of all places ``passed``, ``cut``, ``full``, ``refused``, and how much
         later than due: ``late, us`` (the sum) and ``latest, us``.
         """
-        found: dict[str, int] = self._do("counts")
+        found: dict[str, int] = self.do("counts")
         return found
 
     def _plan(self) -> dict[str, Any]:
@@ -189,20 +155,3 @@ class World:
 
     def _everywhere(self) -> list[str]:
         return [address for place in self._places.values() for address in place.addresses]
-
-    def _do(self, command: str, *given: object) -> Any:
-        with self._one_command:
-            return self._tell([command, given])
-
-    def _tell(self, what: object) -> Any:
-        """Send one line; return what the one says that comes back."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(what) + "\n")
-            self._process.stdin.flush()
-        except (BrokenPipeError, ValueError):
-            raise SkippedError("the world has ended") from None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SkippedError("the world has ended: what it printed says why")
-        return json.loads(line)
