@@ -5,6 +5,8 @@ Two regions of network namespaces, with everything in them as processes: `firsth
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -16,6 +18,7 @@ import pytest
 from e2e import sound
 from e2e.caller_page import CallerPage, opened
 from e2e.chromium import empty_page
+from e2e.processes import COMMAND, environment
 from firsthop.bench import chromium
 from firsthop.bench.link import Conditions
 from firsthop.bench.world.deployment import Deployment
@@ -162,6 +165,33 @@ def test_the_gateway_places_calls_in_the_cluster_nearest_to_the_caller(
             # Later requests find the call, wherever it is.
             call = httpx.URL(gateway).join(placed.headers["Location"])
             assert client.post(f"{call}/hangup", headers=headers).status_code == 200
+
+
+async def test_callers_of_both_regions_lose_nothing_on_their_way_through_the_gateway(
+    world: World, deployment: Deployment
+) -> None:
+    assert deployment.gateway is not None
+    url = f"{deployment.url(deployment.gateway)}/v1/realtime/calls"
+    ended = await asyncio.gather(*(loading(world, deployment, url, place) for place in _REGIONS))
+    for printed in ended:
+        found = json.loads(printed)
+        assert (found["calls"]["stood"], found["failures"]) == (6, {}), printed
+        assert found["media"]["received"] > 0
+        assert found["media"]["lost"] == 0
+
+
+async def loading(world: World, deployment: Deployment, url: str, region: str) -> bytes:
+    """Run `firsthop load` as a user of a region does, and return its report."""
+    headers = deployment.headers(region).items()
+    command = await asyncio.create_subprocess_exec(
+        *world.within(f"{region}.user"),
+        *(COMMAND, "load", url, "--callers", "6", "--rate", "10", "--seconds", "2", "--json"),
+        *(part for name, value in headers for part in ("--header", f"{name}: {value}")),
+        env=environment({}),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await command.communicate()
+    return printed
 
 
 def by_priority(candidates: Iterable[str]) -> list[str]:

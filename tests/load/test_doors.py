@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from agent.endpoints.listening import listening
-from firsthop.load.doors import Door, Placed, Refused, door
+from firsthop.load.doors import Door, Placed, Refused, door, headers
 from firsthop.load.errors import UsageError
 
 ANSWER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\n"
@@ -118,6 +118,25 @@ async def test_a_key_goes_to_no_other_origin() -> None:
         [(request, headers, _)] = other.requests
     assert request == "DELETE /s"
     assert "authorization" not in headers
+
+
+async def test_headers_go_with_offer_and_hang_up() -> None:
+    async with serving(whip=Reply(headers={"Location": "/s"}), s=Reply("200 OK", "")) as (
+        server,
+        client,
+    ):
+        whip = door(server.url("/whip"), headers=headers(["CF-IPCountry: SG", "X-Empty:"]))
+        await whip.hang_up(client, await whip.place(client, "v=0\r\n"))
+    assert [request for request, _, _ in server.requests] == ["POST /whip", "DELETE /s"]
+    for _, sent, _ in server.requests:
+        assert (sent["cf-ipcountry"], sent["x-empty"]) == ("SG", "")
+
+
+@pytest.mark.parametrize("line", ["", "no colon", ": no name", "a b: c", "a: line\r\nb: c", "ä: b"])
+def test_what_is_no_header_is_refused(line: str) -> None:
+    with pytest.raises(UsageError, match=r"expected one as 'Name: value'") as refused:
+        headers([line])
+    assert refused.value.what == "--header"
 
 
 async def test_an_offer_follows_where_it_is_sent_on() -> None:
@@ -253,7 +272,7 @@ def test_the_url_tells_the_door(url: str, name: str) -> None:
     ],
 )
 def test_what_is_no_door_is_refused_with_the_way_out(
-    arguments: tuple[str, ...], what: str, problem: str
+    arguments: tuple[str, str, str], what: str, problem: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
         door(*arguments)

@@ -57,6 +57,14 @@ def load(
             show_default=False,
         ),
     ] = "",
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--header",
+            help="Sent with each offer, as 'CF-IPCountry: SG'; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the report as one JSON object.")
     ] = False,
@@ -94,7 +102,7 @@ def load(
             raise UsageError("--idle", "callers that say nothing have no use for --sound")
         with Progress(console, callers, seconds) as progress:
             plan = Load(
-                doors.door(url, door, key),
+                doors.door(url, door, key, doors.headers(header or ())),
                 callers=callers,
                 rate=rate,
                 sound=None if sound is None else sounds.read(sound),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
@@ -21,6 +23,9 @@ _MAX_ANSWER: Final = 256 * 1024
 _MAX_MOVES: Final = 5
 #: What is quoted of a refusal.
 _MAX_WORDS: Final = 300
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+#: RFC 9110 section 5.1 and 5.5.
+_HEADER: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):\s*([\x20-\x7e]*?)\s*", re.ASCII)
 #: Statuses after which another call will not do better.
 _FINAL: Final = frozenset({400, 401, 403, 404, 405, 410, 411, 413, 415, 421, 422, 426, 501})
 
@@ -57,13 +62,14 @@ class Door(ABC):
     Args:
         url: Where offers go, http or https, with its query.
         key: Sent as bearer token, to this origin only. Empty: none.
+        headers: Sent as well, to this origin only.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, url: str, key: str = "") -> None:
+    def __init__(self, url: str, key: str = "", headers: Mapping[str, str] = _NONE) -> None:
         self.url = httpx.URL(url)
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._headers = {**headers, **({"Authorization": f"Bearer {key}"} if key else {})}
 
     async def place(self, client: httpx.AsyncClient, offer: str) -> Placed:
         """Send an offer.
@@ -156,13 +162,14 @@ class Realtime(Door):
 DOORS: Final[dict[str, type[Door]]] = {door.name: door for door in (Whip, Realtime)}
 
 
-def door(url: str, name: str = "auto", key: str = "") -> Door:
+def door(url: str, name: str = "auto", key: str = "", headers: Mapping[str, str] = _NONE) -> Door:
     """Return the door at a URL.
 
     Args:
         url: http or https.
         name: ``whip``, ``realtime``, or ``auto``: told by the path.
         key: A bearer token, or empty.
+        headers: Sent with offers and hang-ups.
 
     Raises:
         UsageError: The URL is none, or does not tell what is there.
@@ -174,7 +181,21 @@ def door(url: str, name: str = "auto", key: str = "") -> Door:
         name = _named(url)
     if name not in DOORS:
         raise UsageError("--door", f"expected auto, {' or '.join(DOORS)}; got {name}")
-    return DOORS[name](url, key)
+    return DOORS[name](url, key, headers)
+
+
+def headers(lines: Iterable[str]) -> dict[str, str]:
+    """Read headers, each as ``Name: value``.
+
+    Raises:
+        UsageError: One is none.
+    """
+    found: dict[str, str] = {}
+    for line in lines:
+        if (header := _HEADER.fullmatch(line)) is None:
+            raise UsageError("--header", f"expected one as 'Name: value', got {line!r}")
+        found[header[1]] = header[2]
+    return found
 
 
 def _check_url(url: str) -> None:
