@@ -23,8 +23,10 @@ CALL = CallIds({0: bytes(32)}, 0, "10.0.0.1:8080", cluster=7).mint()
         ("POST", "/v1/realtime/calls", Asked(places=True)),
         ("GET", "/v1/realtime", Asked()),
         ("POST", "/v1/realtime/client_secrets", Asked()),
-        ("DELETE", f"/whip/{CALL}", Asked(call_id=CALL)),
-        ("POST", f"/v1/realtime/calls/{CALL}/hangup", Asked(call_id=CALL)),
+        pytest.param("DELETE", f"/whip/{CALL}", Asked(call_id=CALL), id="delete"),
+        pytest.param(
+            "POST", f"/v1/realtime/calls/{CALL}/hangup", Asked(call_id=CALL), id="hang-up"
+        ),
         ("POST", "/api/offer", Asked(places=True, elsewhere=True)),
         ("POST", "/sessions/abc/api/offer", Asked(places=True, elsewhere=True)),
         ("PATCH", "/api/offer", Asked()),

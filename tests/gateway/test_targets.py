@@ -83,7 +83,7 @@ def test_who_may_have_another_call_gets_it_elsewhere(targets: Targets) -> None:
     assert urls(targets, asked)[-1] == IAD
 
 
-@pytest.mark.parametrize("call_id", [call_in(77), "rtc_x", ""])
+@pytest.mark.parametrize("call_id", [call_in(77), "rtc_x", ""], ids=["unknown", "none", "empty"])
 def test_a_call_of_no_cluster_is_none(targets: Targets, call_id: str) -> None:
     with pytest.raises(UnknownCallError):
         urls(targets, Asked(call_id=call_id))
