@@ -87,6 +87,7 @@ async def test_callers_connect_talk_and_hear_themselves(callers: Callers, echo: 
         return callers.call(ids[0])
 
     await until(lambda: bool(report().delays_ms) and report().messages == 1, "a mark and a message")
+    await until(lambda: callers.totals()["connected"] == 4, "the others")
     assert report().state == "connected"
     assert report().failure is None
     assert report().stages_ms.keys() == {"ice", "connected", "channel", "audio"}
@@ -104,6 +105,7 @@ async def test_callers_connect_talk_and_hear_themselves(callers: Callers, echo: 
 async def test_measuring_begins_anew_but_keeps_the_stages(callers: Callers, echo: Echo) -> None:
     caller = place(callers, echo)
     await until(lambda: callers.call(caller).received >= 10, "ten packets")
+    await until(lambda: len(callers.call(caller).stages_ms) == 4, "all stages")
     before = callers.call(caller)
     callers.measure()
     after = callers.call(caller)
@@ -116,7 +118,7 @@ async def test_one_that_does_not_talk_is_connected_and_sends_nothing(
 ) -> None:
     idle, talker = place(callers, echo, talks=False), place(callers, echo)
     await until(lambda: callers.call(talker).received >= 25, "25 packets")
-    assert callers.call(idle).state == "connected"
+    await until(lambda: callers.call(idle).state == "connected", "the other one")
     assert callers.call(idle).sent == 0
 
 
