@@ -64,7 +64,7 @@ fuzz: ## Run each fuzz target for a minute (needs a nightly compiler and cargo-f
 	done
 
 .PHONY: bench
-bench: $(VENV)/.stamp/bench $(PIPECAT)/.stamp/packages ## Measure the relay beside others, recovery, barge-in, turns, calls, set-up and sound (43 minutes; best as root, on a quiet machine)
+bench: $(VENV)/.stamp/bench $(PIPECAT)/.stamp/packages ## Measure the relay beside others, recovery, barge-in, turns, calls, set-up, sound, and calls across the world (an hour; the last as root; on a quiet machine)
 	@$(VENV)/bin/firsthop bench relay
 	@$(VENV)/bin/firsthop bench recovery
 	@$(VENV)/bin/firsthop bench barge-in
@@ -73,6 +73,7 @@ bench: $(VENV)/.stamp/bench $(PIPECAT)/.stamp/packages ## Measure the relay besi
 	@$(VENV)/bin/firsthop bench setup
 	@$(VENV)/bin/firsthop bench quality
 	@$(VENV)/bin/firsthop bench fleet
+	@$(VENV)/bin/firsthop bench global
 
 .PHONY: lock
 lock: ## Pin the newest allowed Python packages again
