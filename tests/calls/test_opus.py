@@ -11,6 +11,7 @@ import firsthop
 from calls.conversation import FRAME, RATE, Conversation, EventEnd, Listener, idle, until
 from calls.fake_engine import FakeEngine, no_offers
 from firsthop._native import Event, OpusPacket
+from firsthop.addresses import Candidates
 from firsthop.backends.function import FunctionBackend
 from firsthop.backends.mirror import MirrorBackend
 from firsthop.call import Call, Message, OpusPackets, Playback
@@ -20,7 +21,6 @@ from firsthop.calls.line import SocketLine
 from firsthop.config import Settings
 from firsthop.errors import BackendError, SignalingError
 from firsthop.telemetry.metrics import Metrics
-from firsthop.transceiver.engine import Candidates
 from firsthop.transceiver.line import OpusLine
 
 ONE, TWO, THREE = (OpusPacket(bytes([0xF8, n])) for n in range(3))

@@ -10,12 +10,12 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from firsthop.addresses import Candidates
 from firsthop.backends.echo import EchoBackend
 from firsthop.calls.calls import Calls
 from firsthop.config import FleetSettings, Settings, SignalingSettings, TransceiverSettings
 from firsthop.errors import ConfigError
 from firsthop.telemetry.metrics import Metrics
-from firsthop.transceiver.engine import Candidates
 from firsthop.transceiver.service import TransceiverService
 from signaling.edge import API_KEY, BEARER, OFFER, FakeCalls, client_of
 

@@ -13,11 +13,11 @@ import pytest
 
 from calls.fake_engine import FakeEngine
 from firsthop._native import Event, OpusPacket, open_token
-from firsthop.addresses import own_address
+from firsthop.addresses import Candidates, own_address
 from firsthop.config import AudioSettings, Settings, TransceiverSettings
 from firsthop.errors import OfferError, SessionClosed, TokenError
 from firsthop.transceiver import engine as module
-from firsthop.transceiver.engine import Candidates, EngineLoop
+from firsthop.transceiver.engine import EngineLoop
 
 KEY = "ab" * 32
 OFFER = (Path(__file__).parents[1] / "offer.sdp").read_text().replace("\n", "\r\n")

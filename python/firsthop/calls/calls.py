@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import structlog
 
 from firsthop._native import Event
+from firsthop.addresses import Candidates
 from firsthop.backends.base import Backend
 from firsthop.calls.callid import CallIds
 from firsthop.calls.ends import End
@@ -24,9 +25,6 @@ from firsthop.errors import (
     UnknownCallError,
 )
 from firsthop.telemetry.metrics import Metrics
-
-if TYPE_CHECKING:
-    from firsthop.transceiver.engine import Candidates
 
 log = structlog.get_logger()
 

@@ -9,6 +9,7 @@ from fastapi import Request, WebSocket
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from firsthop.addresses import Candidates
 from firsthop.config import Settings
 from firsthop.errors import ConfigError
 from firsthop.fleet.view import View
@@ -18,7 +19,6 @@ from firsthop.steering.context import Context, Contexts
 from firsthop.steering.decide import Decision, decide
 from firsthop.steering.geoip import GeoIp
 from firsthop.steering.steered import INGRESS_HEADER, STEERED_HEADER, Steered, named
-from firsthop.transceiver.engine import Candidates
 
 _STATE: Final = "steered"
 

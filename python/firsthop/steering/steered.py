@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from firsthop.addresses import Candidates
 from firsthop.fleet.model import Fleet, FleetIngress
 from firsthop.steering.context import Context
 from firsthop.steering.decide import Decision
-
-if TYPE_CHECKING:
-    from firsthop.transceiver.engine import Candidates
 
 #: By it a trusted proxy names the ingress points of a client, most preferred first.
 INGRESS_HEADER: Final = "Firsthop-Ingress"

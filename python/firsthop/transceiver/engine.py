@@ -9,12 +9,11 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import structlog
 
 from firsthop._native import Engine, Event
-from firsthop.addresses import own_address
+from firsthop.addresses import Candidates, own_address
 from firsthop.config import Settings, TransceiverSettings
 from firsthop.errors import OfferError, OverloadedError, SessionClosed
 from firsthop.transceiver.line import EngineLine, OpusLine
@@ -24,15 +23,6 @@ log = structlog.get_logger()
 Handler = Callable[[Event], None]
 
 _RELAY_PORT = 3478
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """The addresses, each `ip:port`, that one session's answers name; the most preferred first."""
-
-    udp: tuple[str, ...]
-    tcp: tuple[str, ...] = ()
-    """For clients that cannot send UDP. Less preferred than all of `udp`."""
 
 
 class EngineLoop:

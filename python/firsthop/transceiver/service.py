@@ -100,8 +100,6 @@ class TransceiverService:
             self._ids.use(keys, settings.key_id)
         if self._desk is not None:
             self._desk.use(settings)
-        if self._observer is not None:
-            self._observer.use(settings)
         self._settings = settings
 
     def beat(self) -> Beat:
