@@ -6,10 +6,10 @@ import re
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
 from firsthop.errors import ConfigError
@@ -23,6 +23,7 @@ _SHAPES = {
 }
 _PASSWORD = re.compile(r"://.*@")
 _AT = "at"
+M = TypeVar("M", bound=BaseModel)
 
 
 def read(path: Path, expected: str) -> dict[str, Any]:
@@ -48,6 +49,25 @@ def read(path: Path, expected: str) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(str(path), f"expected {expected}")
     return values
+
+
+def read_as(path: Path, model: type[M], expected: str) -> M:
+    """Read a file as a model whose fields are all that may stand there.
+
+    Args:
+        path: The file.
+        model: What it becomes.
+        expected: What should be in it, for the error.
+
+    Raises:
+        ConfigError: Names the path, and the first place that is wrong.
+    """
+    values = read(path, expected)
+    try:
+        return model(**values)
+    except ValidationError as error:
+        problem = first_problem(error, "there is no such field")
+        raise ConfigError(f"{path}: {problem.key}", problem.problem) from None
 
 
 def problem_at(place: str, problem: str) -> PydanticCustomError:

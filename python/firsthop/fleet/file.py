@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 import structlog
-from pydantic import ValidationError
 
 from firsthop import yamlfile
 from firsthop.errors import ConfigError
@@ -28,12 +27,7 @@ def read(path: Path) -> Fleet:
     Raises:
         ConfigError: Names the path, and the first place that is wrong.
     """
-    values = yamlfile.read(path, "clusters and ingresses")
-    try:
-        return Fleet(**values)
-    except ValidationError as error:
-        problem = yamlfile.first_problem(error, "there is no such field")
-        raise ConfigError(f"{path}: {problem.key}", problem.problem) from None
+    return yamlfile.read_as(path, Fleet, "clusters and ingresses")
 
 
 class WatchedFile(Generic[T]):

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from firsthop import yamlfile
-from firsthop.errors import ConfigError
 from firsthop.fleet.model import Location, Name
 from firsthop.plan.measurements import Measurement, shipped
 from firsthop.yamlfile import problem_at
@@ -153,9 +152,4 @@ def read(path: Path) -> Regions:
     Raises:
         ConfigError: Names the path, and the first place that is wrong.
     """
-    values = yamlfile.read(path, "regions, as docs/planning.md has them")
-    try:
-        return Regions(**values)
-    except ValidationError as error:
-        problem = yamlfile.first_problem(error, "there is no such field")
-        raise ConfigError(f"{path}: {problem.key}", problem.problem) from None
+    return yamlfile.read_as(path, Regions, "regions, as docs/planning.md has them")
