@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -29,6 +30,16 @@ class Line:
         return all(bound) if bound else None
 
 
+class Section(NamedTuple):
+    """Lines about one thing."""
+
+    title: str
+    """What was measured."""
+    lines: Sequence[Line]
+    headings: Sequence[str] | None = None
+    """Others than the sheet's, and no more of them; its lines have as many cells."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
     """What a table looks like, and how it comes out of a report."""
@@ -37,8 +48,7 @@ class Sheet:
     """Above the names of lines: what all figures are."""
     headings: tuple[str, ...]
     """One for each cell; a column for targets follows."""
-    sections: Callable[[Report], Iterable[tuple[str, Sequence[Line]]]]
-    """What was measured, and the lines of it."""
+    sections: Callable[[Report], Iterable[Section]]
     shown: Callable[[Row], str]
     """The text of a row."""
     one_table: bool = False
@@ -57,30 +67,33 @@ class Sheet:
         )
         for heading in (*self.headings, "target", ""):
             grid.add_column(heading, justify="right", no_wrap=True)
-        for section, lines in self.sections(report):
+        for section in self.sections(report):
             grid.add_row()
-            grid.add_row(Text(section, style="bold"))
-            for line in lines:
+            headings = [Text(heading, "dim") for heading in section.headings or ()]
+            grid.add_row(Text(section.title, style="bold"), *headings)
+            for line in section.lines:
                 cells = [self._coloured(rows) for rows in line.cells]
-                grid.add_row(line.name, *cells, line.target, mark(line.holds))
+                missing = [""] * (len(self.headings) - len(cells))
+                grid.add_row(line.name, *cells, *missing, line.target, mark(line.holds))
         return Group(grid, footer(report))
 
     def markdown(self, report: Report) -> str:
         """Return the report as Markdown, for documents. What misses its target is bold."""
         text = markdown_header(report)
         if self.one_table:
-            text += ["", *self._head()]
-        for section, lines in self.sections(report):
+            text += ["", *self._head(self.headings)]
+        for section in self.sections(report):
             if not self.one_table:
-                text += ["", f"**{section}**", "", *self._head()]
-            for line in lines:
-                name = f"{section}: {line.name}" if self.one_table else line.name
+                head = self._head(section.headings or self.headings)
+                text += ["", f"**{section.title}**", "", *head]
+            for line in section.lines:
+                name = f"{section.title}: {line.name}" if self.one_table else line.name
                 cells = [self._bold(rows) for rows in line.cells]
                 text.append(f"| {' | '.join([name, *cells, line.target, HOLDS[line.holds]])} |")
         return "\n".join(text) + "\n"
 
-    def _head(self) -> list[str]:
-        headings = (*self.headings, "target")
+    def _head(self, headings: Sequence[str]) -> list[str]:
+        headings = (*headings, "target")
         return [
             f"| {self.corner} | {' | '.join(headings)} | holds |",
             "| --- |" + " ---: |" * len(headings) + " --- |",

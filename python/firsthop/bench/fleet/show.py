@@ -8,7 +8,7 @@ from typing import Final
 
 from firsthop.bench.fleet.run import FULL_AFTER, P50, P99, PARKED, RATE, SHARE
 from firsthop.bench.report import Report, Row
-from firsthop.bench.sheet import Line, Sheet
+from firsthop.bench.sheet import Line, Section, Sheet
 
 _COLUMNS: Final = ((SHARE,), (RATE,), (PARKED,), (P50, P99), (FULL_AFTER,))
 
@@ -21,10 +21,10 @@ def shown(row: Row) -> str:
     return f"{row.value:,.0f}{units.get(row.unit, '')}"
 
 
-def _sections(report: Report) -> Iterator[tuple[str, list[Line]]]:
+def _sections(report: Report) -> Iterator[Section]:
     for case, of_case in groupby(report.rows, key=lambda row: row.case):
         lines = groupby(of_case, key=lambda row: row.contender)
-        yield case, [_line(contender, list(rows)) for contender, rows in lines]
+        yield Section(case, [_line(contender, list(rows)) for contender, rows in lines])
 
 
 def _line(contender: str, rows: list[Row]) -> Line:

@@ -11,7 +11,7 @@ from firsthop.bench.global_.measures import CANDIDATES, MEDIA, MEDIA_METRICS, SE
 from firsthop.bench.recovery.run import DOWN_P50, DOWN_P99, UP_P50, UP_P99
 from firsthop.bench.report import Report, Row
 from firsthop.bench.setup.stages import STAGES, TRIPS
-from firsthop.bench.sheet import Line, Sheet
+from firsthop.bench.sheet import Line, Section, Sheet
 
 #: Short, so that names and figures fit into 80 columns. The first ones are those of set-up.
 _HEADINGS: Final = ("cand.", "answer", "ICE", "conn.", "audio", "chan.")
@@ -24,26 +24,26 @@ def _shown(row: Row) -> str:
     return f"{row.value:,.0f}" if row.unit == "ms" and row.value >= 10 else f"{row.value:.1f}"
 
 
-def _sections(report: Report) -> Iterator[tuple[str, list[Line]]]:
+def _sections(report: Report) -> Iterator[Section]:
     names = _names(report, SETUP)
-    yield "set-up, ms", [_line(report, SETUP, name, _COLUMNS) for name in names]
+    yield Section("set-up, ms", [_line(report, SETUP, name, _COLUMNS) for name in names])
     trips = [f"{stage}, {TRIPS}" for stage in _COLUMNS]
-    yield "set-up, round trips", [_line(report, SETUP, name, trips) for name in names]
-    heading = "media: " + " · ".join(
-        f"{metric}, {'%' if 'lost' in metric else 'ms'}" for metric in MEDIA_METRICS
-    )
-    yield heading, [_line(report, MEDIA, name, MEDIA_METRICS) for name in names]
+    yield Section("set-up, round trips", [_line(report, SETUP, name, trips) for name in names])
+    lines = [_line(report, MEDIA, name, MEDIA_METRICS) for name in names]
+    yield Section("media: ms, and % lost", lines, ("RTT", "jitter", "up", "down"))
     for source in _names(report, faults.NONE):
         broken = [fault for fault in faults.IN_MID_CALL if report.row(fault, source, UP_P50)]
-        yield (
-            f"gaps {source}, ms: up p50 · p99 · down p50 · p99",
+        yield Section(
+            f"gaps {source}, ms",
             [_gap_line(report, fault, source, _GAPS) for fault in broken],
+            ("up p50", "p99", "dn. p50", "p99"),
         )
     again = [f"{what} {percent}" for what in (TO_AUDIO, SILENT) for percent in ("p50", "p99")]
     for source in _names(report, faults.REGION):
-        yield (
-            f"gaps {source}, ms: {TO_AUDIO} p50 · p99 · {SILENT} p50 · p99",
+        yield Section(
+            f"gaps {source}, ms: {TO_AUDIO} · {SILENT}",
             [_gap_line(report, faults.REGION, source, again)],
+            ("p50", "p99", "p50", "p99"),
         )
 
 
@@ -53,18 +53,14 @@ def _names(report: Report, case: str) -> list[str]:
 
 def _line(report: Report, case: str, name: str, metrics: Sequence[str]) -> Line:
     rows = [report.row(case, name, metric) for metric in metrics]
-    return Line(name, _filled([[row] if row else [] for row in rows]))
+    return Line(name, [[row] if row else [] for row in rows])
 
 
 def _gap_line(report: Report, fault: str, source: str, metrics: Sequence[str]) -> Line:
     found = [row for metric in metrics if (row := report.row(fault, source, metric))]
     bounds = [f"{row.target.bound:,g}" for row in found if row.target is not None]
     target = "≤ " + " · ".join(bounds) if bounds else ""
-    return Line(fault, _filled([[row] for row in found]), target)
-
-
-def _filled(cells: Sequence[Sequence[Row]]) -> list[Sequence[Row]]:
-    return [*cells, *([[]] * (len(_HEADINGS) - len(cells)))]
+    return Line(fault, [[row] for row in found], target)
 
 
 SHEET: Final = Sheet(corner="", headings=_HEADINGS, sections=_sections, shown=_shown)

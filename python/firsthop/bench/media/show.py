@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Final
 
 from firsthop.bench import report as reports
 from firsthop.bench.media.figures import CPU, EARS, GAP
 from firsthop.bench.report import Report, Row
-from firsthop.bench.sheet import Line, Sheet
+from firsthop.bench.sheet import Line, Section, Sheet
 
 _HEADINGS: Final = ("CPU (ratio)", "gap p99", "to ear p50 / p95")
 #: Metrics that stand in the line of another row.
 _BESIDE: Final = (GAP, *EARS.values())
 
 
-def _sections(report: Report) -> Iterator[tuple[str, Sequence[Line]]]:
+def _sections(report: Report) -> Iterator[Section]:
     figures = [row for row in report.rows if row.metric not in _BESIDE]
     for (case, metric), rows in groupby(figures, key=lambda row: (row.case, row.metric)):
         heading = case if metric == CPU else f"{case}: {metric}"
-        yield heading, [_line(report, row) for row in rows]
+        yield Section(heading, [_line(report, row) for row in rows])
 
 
 def _line(report: Report, row: Row) -> Line:

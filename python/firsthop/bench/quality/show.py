@@ -7,7 +7,7 @@ from typing import Final
 
 from firsthop.bench.quality.run import DELAY, DELAY_P95, DRIFT, MOS
 from firsthop.bench.report import Report, Row
-from firsthop.bench.sheet import Line, Sheet
+from firsthop.bench.sheet import Line, Section, Sheet
 
 #: What an eye can take in; the rest is among the JSON lines.
 _HEADINGS: Final = {MOS: "MOS", DELAY: "delay", DELAY_P95: "p95", DRIFT: "drift"}
@@ -17,10 +17,10 @@ def _shown(row: Row) -> str:
     return f"{row.value:.2f}" if row.metric == MOS else f"{round(row.value):,}"
 
 
-def _sections(report: Report) -> Iterator[tuple[str, list[Line]]]:
+def _sections(report: Report) -> Iterator[Section]:
     for case in dict.fromkeys(row.case for row in report.rows):
         of_case = [row for row in report.rows if row.case == case]
-        yield (
+        yield Section(
             case,
             [
                 _line(listener, [row for row in of_case if row.contender == listener])

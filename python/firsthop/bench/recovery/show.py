@@ -15,7 +15,7 @@ from firsthop.bench.recovery.run import (
     UP_P99,
 )
 from firsthop.bench.report import Report, Row
-from firsthop.bench.sheet import Line, Sheet
+from firsthop.bench.sheet import Line, Section, Sheet
 
 #: Per column: what stands in it, one behind the other.
 _COLUMNS: Final = ((UP_P50, UP_P99), (UP_LOST,), (DOWN_P50, DOWN_P99), (DOWN_LOST,))
@@ -26,9 +26,9 @@ def shown(row: Row) -> str:
     return f"{row.value:.1f}" if row.unit and row.value < 100 else f"{row.value:,.0f}"
 
 
-def _sections(report: Report) -> Iterator[tuple[str, list[Line]]]:
+def _sections(report: Report) -> Iterator[Section]:
     for fault, of_fault in groupby(report.rows, key=lambda row: row.case):
-        yield (
+        yield Section(
             fault,
             [
                 _line(contender, {row.metric: row for row in rows})

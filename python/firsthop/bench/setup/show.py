@@ -16,7 +16,7 @@ from firsthop.bench.setup.stages import (
     WHOLE,
     case_of,
 )
-from firsthop.bench.sheet import Line, Sheet
+from firsthop.bench.sheet import Line, Section, Sheet
 
 #: Short, so that names and figures fit into 80 columns.
 _HEADINGS: Final = ("answer", "ICE", "connected", "audio", "channel")
@@ -27,20 +27,22 @@ def _shown(row: Row) -> str:
     return f"{row.value:,.0f}" if row.metric in (*STAGES, WHOLE) else f"{row.value:.1f}"
 
 
-def _sections(report: Report) -> Iterator[tuple[str, list[Line]]]:
+def _sections(report: Report) -> Iterator[Section]:
     # What the relay adds everywhere is no case with stages.
     cases = list(dict.fromkeys(row.case for row in report.rows if row.metric in STAGES))
     names = list(dict.fromkeys(row.contender for row in report.rows))
     for case in cases:
-        yield case, _lines(report, case, names, STAGES)
+        yield Section(case, _lines(report, case, names, STAGES))
         in_trips = [f"{stage}, {TRIPS}" for stage in STAGES]
         if lines := _lines(report, case, names, in_trips):
-            yield f"{case}, {TRIPS}", lines
+            yield Section(f"{case}, {TRIPS}", lines)
     wholes = [(name, report.row(case_of(0), name, WHOLE)) for name in names]
-    yield f"{WHOLE}, {case_of(0)}", _connected(wholes)
+    yield Section(f"{WHOLE}, {case_of(0)}", _connected(wholes))
     trips = [(case, report.row(case, RELAYED, f"{ADDED}, {TRIPS}")) for case in cases]
     everywhere = (f"{EVERYWHERE}, ms", report.row(EVERYWHERE, RELAYED, ADDED))
-    yield ADDED, _connected([everywhere, *((f"{case}, {TRIPS}", row) for case, row in trips)])
+    yield Section(
+        ADDED, _connected([everywhere, *((f"{case}, {TRIPS}", row) for case, row in trips)])
+    )
 
 
 def _lines(report: Report, case: str, names: list[str], metrics: Sequence[str]) -> list[Line]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from firsthop.bench.report import Report, Row
-from firsthop.bench.sheet import Line, Sheet
+from firsthop.bench.sheet import Line, Section, Sheet
 from firsthop.bench.voice.run import CPU, FIGURES, METRICS, named
 
 
@@ -15,13 +15,13 @@ def _shown(row: Row) -> str:
     return f"{row.value:,.0f}"
 
 
-def _sections(report: Report) -> Iterator[tuple[str, list[Line]]]:
+def _sections(report: Report) -> Iterator[Section]:
     for metric in METRICS:
         names = [named(metric, figure) for figure in FIGURES]
         if lines := _lines(report, names):
-            yield metric, lines
+            yield Section(metric, lines)
     if lines := _lines(report, [CPU]):
-        yield f"{CPU}, all processes", lines
+        yield Section(f"{CPU}, all processes", lines)
 
 
 def _lines(report: Report, metrics: Sequence[str]) -> list[Line]:
