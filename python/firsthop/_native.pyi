@@ -412,6 +412,7 @@ class Callers:
         sound: Sequence[bytes],
         marks: Sequence[int],
         channel: str | None,
+        wanted: str | None = None,
     ) -> Callers:
         """Start `threads` threads.
 
@@ -419,7 +420,8 @@ class Callers:
         say in a loop, each beginning at another place and with a clock of its own. `marks` are
         indices into `sound` of packets that begin with a mark: 60 ms of 1,500 Hz at -6 dBFS, with
         at least 200 ms of silence before it and 100 ms after it. `channel` is the label of the data
-        channels, None for none. Raises ValueError when the sound is no Opus.
+        channels, None for none. Text messages that hold `wanted` are kept for `messages`, of up to
+        64 KiB each. Raises ValueError when the sound is no Opus.
         """
     def offer(self, *, talks: bool = True, listens: bool = False) -> tuple[int, str]:
         """Make a caller: (caller, SDP offer with its host candidate).
@@ -444,9 +446,10 @@ class Callers:
         """How many callers are waiting, connecting, connected, closed and failed now, and counts.
 
         Audio packets since `measure`, also of callers that hung up: sent, received, lost,
-        reordered, duplicated; late (sent more than 5 ms after their time, or left out: the load
-        does not keep up). Of any kind: unsent (datagrams that the system refused), messages (data
-        channel), sent_bytes and received_bytes (UDP payload).
+        reordered, duplicated; returned (came back as they were sent) and unreturned (did not,
+        while later ones did; both 0 where a server returns none); late (sent more than 5 ms after
+        their time, or left out: the load does not keep up). Of any kind: unsent (datagrams that
+        the system refused), messages (data channel), sent_bytes and received_bytes (UDP payload).
         """
     def gaps(self) -> list[int]:
         """Histogram of the time between consecutive audio packets of a caller since `measure`.
@@ -454,6 +457,21 @@ class Callers:
         Bin n of 2,000 counts gaps in [n/4, (n+1)/4) ms, the last one all longer ones. Where the RTP
         clock jumped with no packet lost (DTX), what it jumped beyond a packet's duration is taken
         off.
+        """
+    def longest_gap_ms(self) -> float:
+        """The longest gap, as `gaps` counts them, of those that ended since this was last asked.
+
+        0: there was none.
+        """
+    def messages(self) -> list[tuple[int, str]]:
+        """The wanted messages that came since this was last asked: (caller, text).
+
+        Up to 16,384 of each thread's are kept until then; those beyond are left out.
+        """
+    def over(self) -> list[tuple[int, str]]:
+        """The callers that are closed or failed and not forgotten, and why.
+
+        As `CallerReport.failure` tells; ``closed`` where the caller hung up.
         """
     def call(self, caller: int) -> CallerReport:
         """All that is known of a caller."""
@@ -494,6 +512,15 @@ class CallerReport:
     @property
     def messages(self) -> int:
         """Data channel messages that came."""
+    @property
+    def returned(self) -> int:
+        """Packets of its own that came back as they were sent."""
+    @property
+    def at_s(self) -> float:
+        """When it told this, in seconds since the `Callers` began."""
+    @property
+    def heard_s(self) -> tuple[float, float] | None:
+        """When the first and the newest audio packet came, in seconds since the `Callers` began."""
     @property
     def jitter_ms(self) -> float:
         """Interarrival jitter, latest (RFC 3550 section 6.4.1)."""

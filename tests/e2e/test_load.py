@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from e2e import sound
 from e2e.network import HOST
 from e2e.processes import COMMAND, Edge, Process, environment
 from e2e.waiting import DEADLINE_S, until
-from firsthop.load import Load, LoadError, door
+from firsthop.load import Load, LoadError, Placed, door
+from firsthop.load.doors import Realtime
 
 #: As many calls as a moment of a shared machine stands.
 CALLERS = 8
@@ -69,6 +71,39 @@ async def test_calls_that_end_before_their_time_are_told(edge: Edge) -> None:
         found = load.measured()
     assert await process.exit_code() == 0
     assert (found.stood, found.failures) == (0, {"closed_by_server": 3})
+    assert found.dropped == found.failures
+
+
+async def test_calls_that_are_asked_to_go_on_elsewhere_lose_nothing(edge: Edge) -> None:
+    await edge.relay()
+    before, after = [
+        await edge.transceiver(
+            "mirror", transceiver__drain_seconds=4, transceiver__handover_seconds=4
+        )
+        for _ in range(2)
+    ]
+
+    class Steered(Realtime):
+        """Stands in for a gateway, which passes over a transceiver that drains."""
+
+        async def place(
+            self, client: httpx.AsyncClient, offer: str, key: str | None = None
+        ) -> Placed:
+            there = before if key is None else after
+            return await door(f"{there.url}/v1/realtime/calls").place(client, offer, key)
+
+    async with Load(Steered(before.url), callers=3, rate=40, local=HOST) as load:
+        await load.ramp_up()
+        await until(lambda: load.measured().unreturned is not None, "packets come back")
+        load.measure()
+        before.send(signal.SIGTERM)
+        await until(lambda: len(load.measured().move_gaps_ms) == 3, "all have moved")
+        assert await before.exit_code() == 0
+        await has(after, 3)
+        await until(lambda: load.measured().unreturned is not None, "packets come back")
+        found = load.measured()
+    assert (found.stood, found.failures, found.moves_failed) == (3, {}, {})
+    assert (found.totals["lost"], found.unreturned) == (0, 0)
 
 
 async def test_the_command_brings_its_key_and_its_sound_and_reports_when_interrupted(

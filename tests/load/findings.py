@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from firsthop.load.measured import Instant, Measured
+from firsthop.load.measured import Instant, Measured, Move
 from firsthop.load.own import Own
 
 TOTALS = {
@@ -15,6 +15,8 @@ TOTALS = {
     "sent": 900,
     "received": 880,
     "lost": 20,
+    "returned": 0,
+    "unreturned": 0,
     "reordered": 2,
     "duplicated": 1,
     "late": 0,
@@ -54,7 +56,15 @@ def measured(**changes: Any) -> Measured:
         "delays_ms": [52.0, 54.0, 70.0],
         "marks_missed": 2,
         "listeners": 3,
-        "instants": [Instant(1.0, 4, 1, 0, 10, 0), Instant(2.0, 0, 3, 2, 150, 5)],
+        "dropped": {"lost": 1},
+        "moves": [Move(1.25, 48.0, 3.5), Move(1.5, 61.0, None)],
+        "moves_failed": {"http 401": 1},
+        "move_examples": {"http 401": "no <i>key</i>"},
+        "began": 1_790_000_000.25,
+        "instants": [
+            Instant(1.0, 4, 1, 0, 10, 0, placed=4, refused=1, longest_gap_ms=20.5),
+            Instant(2.0, 0, 3, 2, 150, 5, dropped=1, moved=2, longest_gap_ms=85.0),
+        ],
         "own": Own(0.2, 0.01, 2.0, 0.0),
     }
     return Measured(**values | changes)

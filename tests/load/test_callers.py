@@ -3,67 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from array import array
 from collections.abc import AsyncIterator
-from math import sin, tau
 
 import pytest
 
 from e2e.waiting import until
-from firsthop._native import CallerReport, Callers, Event, decode, encode
-from firsthop.config import Settings, TransceiverSettings
+from firsthop._native import CallerReport, Callers, decode, encode
 from firsthop.errors import OfferError
-from firsthop.transceiver.engine import EngineLoop
-
-RATE = 16_000
-
-
-def tone(ms: int, hertz: int, amplitude: int) -> array[int]:
-    samples = range(RATE * ms // 1000)
-    return array("h", (round(amplitude * sin(tau * hertz * n / RATE)) for n in samples))
-
-
-def opus(*parts: array[int]) -> list[bytes]:
-    pcm = b"".join(part.tobytes() for part in parts)
-    return encode(pcm, rate=RATE, bitrate=24_000, complexity=0, packet_ms=20)
-
-
-#: 600 ms with a mark in packet 10.
-SOUND = opus(tone(200, 0, 0), tone(60, 1500, 16_384), tone(140, 0, 0), tone(200, 440, 8_000))
-
-
-class Echo:
-    """Answers offers, and sends back what callers say."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.loop = EngineLoop(settings)
-        self.closed: list[str] = []
-
-    def answer(self, offer: str) -> str:
-        _, answer = self.loop.accept(offer, self._hear, None)
-        return answer
-
-    def _hear(self, event: Event) -> None:
-        match event:
-            case Event.Opus(session, packets):
-                self.loop.engine.play_opus(session, 1, packets, complete=False)
-            case Event.Message(session, text):
-                self.loop.engine.send(session, text)
-            case Event.Closed(_, reason):
-                self.closed.append(reason)
+from load.echoes import RATE, SOUND, Echo, echoing, tone
 
 
 @pytest.fixture
 async def echo() -> AsyncIterator[Echo]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    transceiver = TransceiverSettings(listen=address, advertise=(address,), direct=True)
-    echo = Echo(Settings(keys={0: "ab" * 32}, transceiver=transceiver))
-    echo.loop.start()
-    yield echo
-    echo.loop.stop()
+    with echoing() as echo:
+        yield echo
 
 
 @pytest.fixture
@@ -100,6 +54,9 @@ async def test_callers_connect_talk_and_hear_themselves(callers: Callers, echo: 
     assert totals["received"] <= totals["sent"]
     assert sum(callers.gaps()) > 0
     assert len(callers.gaps()) == 2000
+    assert callers.longest_gap_ms() > 10
+    first_s, newest_s = report().heard_s or (0.0, 0.0)
+    assert 0 < first_s < newest_s <= report().at_s
 
 
 async def test_measuring_begins_anew_but_keeps_the_stages(callers: Callers, echo: Echo) -> None:
@@ -144,6 +101,41 @@ async def test_it_tells_that_the_server_closed(callers: Callers, echo: Echo) -> 
     await until(lambda: callers.call(caller).state == "closed", "the end of it")
     assert callers.call(caller).failure == "closed_by_server"
     assert callers.totals()["closed"] == 1
+
+
+async def test_who_is_over_and_why_is_told_until_it_is_forgotten(
+    callers: Callers, echo: Echo
+) -> None:
+    caller = place(callers, echo)
+    await until(lambda: callers.call(caller).received, "a call, both ways")
+    assert callers.over() == []
+    echo.loop.stop()
+    await until(lambda: callers.over() == [(caller, "closed_by_server")], "the end of it")
+    callers.hang_up(caller)
+    await until(lambda: callers.over() == [], "nobody asks for it any more")
+
+
+async def test_messages_that_are_wanted_are_told_once_with_whom_they_came_to(echo: Echo) -> None:
+    callers = Callers(
+        local="127.0.0.1", threads=2, sound=SOUND, marks=[], channel="x", wanted="move"
+    )
+    ids = [place(callers, echo) for _ in range(2)]
+    for caller in ids:
+        callers.send(caller, "stay")
+        callers.send(caller, f"move {caller}")
+    await until(lambda: callers.totals()["messages"] == 4, "all messages")
+    assert sorted(callers.messages()) == [(caller, f"move {caller}") for caller in ids]
+    assert callers.messages() == []
+    await asyncio.to_thread(callers.stop)
+
+
+async def test_packets_that_come_back_as_they_were_are_counted(
+    callers: Callers, echo: Echo
+) -> None:
+    caller = place(callers, echo)
+    await until(lambda: callers.call(caller).returned >= 40, "a loop, and part of another")
+    assert callers.totals()["returned"] >= 40
+    assert callers.totals()["unreturned"] == 0
 
 
 async def test_an_offer_waits_for_its_answer_or_is_refused(callers: Callers) -> None:

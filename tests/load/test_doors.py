@@ -120,6 +120,15 @@ async def test_a_key_goes_to_no_other_origin() -> None:
     assert "authorization" not in headers
 
 
+async def test_a_key_given_with_an_offer_takes_the_place_of_the_doors_own() -> None:
+    async with serving(whip=Reply(headers={"Location": "/whip"})) as (server, client):
+        whip = door(server.url("/whip"), headers={"authorization": "Basic b3du", "X-Mine": "1"})
+        await whip.hang_up(client, await whip.place(client, "v=0\r\n", "ek_1"))
+    (_, headers, _), (_, headers_of_second, _) = server.requests
+    assert (headers["authorization"], headers["x-mine"]) == ("Bearer ek_1", "1")
+    assert headers_of_second["authorization"] == "Basic b3du"
+
+
 async def test_headers_go_with_offer_and_hang_up() -> None:
     async with serving(whip=Reply(headers={"Location": "/s"}), s=Reply("200 OK", "")) as (
         server,

@@ -26,6 +26,7 @@ def test_a_page_has_every_plot_and_needs_nothing_else() -> None:
     assert set(plots(text)) == {
         "Calls",
         "Packets lost",
+        "Longest silence between packets",
         "Set-up",
         "Time between packets",
         "Mouth to ear",
@@ -39,6 +40,7 @@ def test_a_page_has_every_plot_and_needs_nothing_else() -> None:
 def test_what_a_server_says_is_text_on_a_page() -> None:
     text = page(measured(url="http://x/<script>alert(1)</script>/whip"))
     assert "&lt;b&gt;another&lt;/b&gt;" in text
+    assert "no &lt;i&gt;key&lt;/i&gt;" in text
     assert "<script" not in text
 
 
@@ -53,6 +55,7 @@ def test_a_load_that_found_nothing_has_a_page_without_plots() -> None:
         jitter_ms=[],
         round_trip_ms=[],
         delays_ms=[],
+        moves_failed={},
         instants=[],
     )
     text = page(found)

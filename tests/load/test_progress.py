@@ -26,6 +26,7 @@ def moment(at_s: float, connected: int, *, measuring: bool = True) -> Moment:
         measuring=measuring,
         setup_ms=[20.0] * connected,
         gaps=gaps,
+        moved=connected // 2,
     )
 
 
@@ -45,7 +46,8 @@ def test_without_a_terminal_there_is_a_line_every_two_seconds() -> None:
     lines = shown(terminal=False).splitlines()
     assert [line.split()[0] for line in lines] == ["0", "2", "4", "6", "8", "10"]
     assert "none connected yet; nothing heard yet" in lines[0]
-    assert "5 connected, 3 on their way, 3 failed" in lines[-1]
+    assert "5 connected, 3 on their way, 3 failed, 2 moved;" in lines[-1]
+    assert "moved" not in lines[0]
     assert "p50 20.0 ms" in lines[-1]
     assert "5 lost (0.99 %), p99 20.2 ms between packets" in lines[-1]
 

@@ -23,7 +23,7 @@ def text(found: Measured) -> str:
 
 def test_the_table_tells_what_became_of_calls_and_why() -> None:
     shown = text(measured())
-    assert "3 of 5 calls stood, 2 failed" in shown
+    assert "3 of 5 calls stood, 2 failed (1 of them dropped), 2 moved" in shown
     assert "no room for <b>another</b> call" in shown
     assert "mouth to ear" in shown
     assert "2 marks did not come back" in shown
@@ -39,8 +39,11 @@ def test_the_json_is_one_object_with_every_figure() -> None:
         "stood": 3,
         "failed": 2,
         "unfinished": 0,
+        "dropped": 1,
+        "moved": 2,
         "per_second": 20.0,
     }
+    assert told["dropped"] == {"lost": 1}
     assert told["failures"]["http 503"]["calls"] == 1
     assert told["setup_ms"]["answer"] == {"calls": 4, "p50": 3, "p95": 5, "p99": 5, "max": 5}
     assert "audio" not in told["setup_ms"]
@@ -49,6 +52,46 @@ def test_the_json_is_one_object_with_every_figure() -> None:
     assert told["media"]["gap_ms"] == {"p50": 20.0, "p95": 20.25, "p99": 32.75, "max": None}
     assert told["media"]["mouth_to_ear_ms"]["p50"] == 54
     assert told["load"]["doubts"] == []
+
+
+def test_moves_have_their_times_their_silences_and_why_others_failed() -> None:
+    moves = report.as_json(measured())["handovers"]
+    assert (moves["moved"], moves["failed"]) == (2, 1)
+    assert moves["failures"] == {"http 401": {"moves": 1, "example": "no <i>key</i>"}}
+    assert moves["took_ms"]["max"] == 61.0
+    # The other one was silent anyway.
+    assert moves["gap_ms"] == {"p50": 3.5, "p95": 3.5, "p99": 3.5, "max": 3.5}
+    shown = text(measured())
+    assert "not moved because of" in shown
+    assert "silence at a move" in shown
+    assert report.as_json(measured(moves=[]))["handovers"]["gap_ms"] is None
+
+
+def test_the_course_has_every_second_since_a_moment_that_clocks_agree_on() -> None:
+    told = report.as_json(measured())
+    assert told["began_unix_s"] == 1_790_000_000.25
+    assert [instant["at_s"] for instant in told["course"]] == [1.0, 2.0]
+    assert told["course"][1] == {
+        "at_s": 2.0,
+        "connecting": 0,
+        "connected": 3,
+        "failed": 2,
+        "received": 150,
+        "lost": 5,
+        "unreturned": 0,
+        "placed": 0,
+        "refused": 0,
+        "dropped": 1,
+        "moved": 2,
+        "longest_gap_ms": 85.0,
+    }
+
+
+def test_what_did_not_come_back_is_told_of_a_server_that_returns_packets() -> None:
+    assert report.as_json(measured())["media"]["unreturned"] is None
+    found = measured(totals={**TOTALS, "returned": 800, "unreturned": 7})
+    assert report.as_json(found)["media"]["unreturned"] == 7
+    assert "7 of those sent did not come back" in text(found)
 
 
 def test_json_has_no_number_that_is_none() -> None:
@@ -83,6 +126,8 @@ def test_a_load_without_a_single_call_has_a_report_too() -> None:
         jitter_ms=[],
         round_trip_ms=[],
         delays_ms=[],
+        dropped={},
+        moves=[],
         instants=[],
     )
     assert "0 of 1 calls stood, 1 failed" in text(found)

@@ -19,6 +19,7 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig}
 
 use crate::counts::Counts;
 use crate::ear::Ear;
+use crate::echo::{Echo, Sent};
 use crate::gaps::Gaps;
 use crate::reception::{Arrival, Order, Reception};
 use crate::report::{Failure, Phase, Report, Stages};
@@ -34,6 +35,9 @@ const CLOSING: Duration = Duration::from_millis(200);
 const STATS_INTERVAL: Duration = Duration::from_secs(2);
 /// Messages that may wait for the data channel to open.
 const MAX_UNSENT: usize = 64;
+/// Messages that are kept until they are taken, and the longest of them.
+const MAX_KEPT: usize = 8;
+const MAX_KEPT_BYTES: usize = 64 * 1024;
 /// Delays that are kept, of the newest marks.
 const MAX_DELAYS: usize = 4096;
 /// Outputs of one drain, far above what a mutation causes: beyond, the stack is going in circles.
@@ -47,6 +51,8 @@ pub struct CallerConfig {
     pub certificate: DtlsCert,
     /// Label of its data channel.
     pub channel: Option<String>,
+    /// Text messages that hold this are kept for [`Caller::take_message`].
+    pub wanted: Option<Arc<str>>,
     /// What it says.
     pub talk: Option<Talk>,
     /// What it listens with.
@@ -116,11 +122,16 @@ pub struct Caller {
     talk: Option<Talk>,
     ear: Option<Ear>,
     reception: Reception,
+    echo: Echo,
+    /// When the first and the newest packet of audio came.
+    heard: Option<(Instant, Instant)>,
     counts: Counts,
     /// Set when a packet of audio came out of the stack.
     decrypted: bool,
     channel: Option<ChannelId>,
     unsent: VecDeque<String>,
+    wanted: Option<Arc<str>>,
+    kept: VecDeque<String>,
     round_trip: Option<Duration>,
     /// When the newest mark was sent, until it comes back.
     mark: Option<Instant>,
@@ -206,10 +217,14 @@ impl Offer {
             talk: config.talk,
             ear: config.ear,
             reception: Reception::default(),
+            echo: Echo::default(),
+            heard: None,
             counts: Counts::default(),
             decrypted: false,
             channel: None,
             unsent: VecDeque::new(),
+            wanted: config.wanted,
+            kept: VecDeque::new(),
             round_trip: None,
             mark: None,
             delays: VecDeque::new(),
@@ -293,6 +308,11 @@ impl Caller {
         self.drain(now, now, out);
     }
 
+    /// The next message that came of those that were wanted, each once.
+    pub fn take_message(&mut self) -> Option<String> {
+        self.kept.pop_front()
+    }
+
     /// Closes properly: the server is told.
     pub fn hang_up(&mut self, now: Instant, out: &mut Outbox) {
         if self.is_over() || matches!(self.state, State::Closing { .. }) {
@@ -323,10 +343,17 @@ impl Caller {
         }
     }
 
+    /// Why it is over, if it did not hang up itself.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure
+    }
+
     /// Begins all counts of media anew.
     pub fn measure(&mut self) {
         self.counts = Counts::default();
         self.reception.restart();
+        self.echo.restart();
         self.mark = None;
         self.delays.clear();
         self.marks_missed = 0;
@@ -338,6 +365,8 @@ impl Caller {
         Counts {
             received: self.reception.received(),
             lost: self.reception.lost(),
+            returned: self.echo.returned(),
+            unreturned: self.echo.missing(),
             reordered: self.reception.reordered(),
             duplicated: self.reception.duplicated(),
             ..self.counts
@@ -357,6 +386,7 @@ impl Caller {
             failure: self.failure,
             stages: self.stages,
             counts: self.counts(),
+            heard: self.heard,
             jitter: self.reception.jitter(),
             round_trip: self.round_trip,
             delays: self.delays.iter().copied().collect(),
@@ -452,7 +482,10 @@ impl Caller {
                 self.channel = Some(id);
                 self.send_waiting();
             }
-            Event::ChannelData(data) if Some(data.id) == self.channel => self.counts.messages += 1,
+            Event::ChannelData(data) if Some(data.id) == self.channel => {
+                self.counts.messages += 1;
+                self.keep(data.data);
+            }
             Event::ChannelClose(id) if Some(id) == self.channel => self.channel = None,
             Event::Closed if !matches!(self.state, State::Closing { .. }) => {
                 self.failure = Some(Failure::ClosedByServer);
@@ -477,8 +510,12 @@ impl Caller {
         match self.reception.arrived(arrival) {
             Order::First => {}
             Order::Next(gap) => out.gaps.add(gap),
-            Order::Late | Order::Again => return,
+            Order::Late => return self.echo.came_late(),
+            Order::Again => return,
         }
+        self.echo.came(&packet.payload);
+        let first = self.heard.map_or(arrived, |(first, _)| first);
+        self.heard = Some((first, arrived));
         let ear = self.ear.as_mut();
         let onset = ear.and_then(|ear| ear.hear(arrived, &packet.payload));
         if let Some(onset) = onset
@@ -508,6 +545,10 @@ impl Caller {
                 sequence,
             } = &mut self.voice;
             let payload = Arc::clone(due.packet.payload());
+            self.echo.sent(Sent {
+                payload: Arc::clone(&payload),
+                alone: due.alone,
+            });
             let write = RtpWrite::new(*payload_type, sequence.inc(), due.rtp_time, now, payload);
             let mut direct = self.rtc.direct_api();
             if let Some(stream) = direct.stream_tx_by_mid(*mid, None) {
@@ -516,6 +557,19 @@ impl Caller {
             }
             // The stack sends what was written when time passes, be it none.
             self.pass_time(now, out);
+        }
+    }
+
+    /// Keeps a message that is wanted, as far as there is room.
+    fn keep(&mut self, message: Vec<u8>) {
+        let Some(wanted) = &self.wanted else { return };
+        if self.kept.len() == MAX_KEPT || message.len() > MAX_KEPT_BYTES {
+            return;
+        }
+        if let Ok(text) = String::from_utf8(message)
+            && text.contains(&**wanted)
+        {
+            self.kept.push_back(text);
         }
     }
 

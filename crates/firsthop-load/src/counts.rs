@@ -11,6 +11,10 @@ pub struct Counts {
     pub received: u64,
     /// Audio packets that did not come, as far as their sequence numbers tell.
     pub lost: u64,
+    /// Audio packets of the caller's own that came back as they were.
+    pub returned: u64,
+    /// Audio packets that did not, while others did: lost on either way.
+    pub unreturned: u64,
     /// Audio packets that came after a later one.
     pub reordered: u64,
     /// Audio packets that came once more.
@@ -33,6 +37,8 @@ impl AddAssign for Counts {
         self.sent += more.sent;
         self.received += more.received;
         self.lost += more.lost;
+        self.returned += more.returned;
+        self.unreturned += more.unreturned;
         self.reordered += more.reordered;
         self.duplicated += more.duplicated;
         self.late += more.late;

@@ -11,12 +11,14 @@ pub const BIN: Duration = Duration::from_micros(250);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gaps {
     bins: Vec<u64>,
+    longest: Duration,
 }
 
 impl Default for Gaps {
     fn default() -> Self {
         Self {
             bins: vec![0; BINS],
+            longest: Duration::ZERO,
         }
     }
 }
@@ -27,6 +29,7 @@ impl Gaps {
         let bin = gap.as_nanos() / BIN.as_nanos();
         let bin = usize::try_from(bin).unwrap_or(usize::MAX).min(BINS - 1);
         self.bins[bin] += 1;
+        self.longest = self.longest.max(gap);
     }
 
     /// Counts all that `other` counted.
@@ -34,6 +37,12 @@ impl Gaps {
         for (bin, more) in self.bins.iter_mut().zip(&other.bins) {
             *bin += more;
         }
+        self.longest = self.longest.max(other.longest);
+    }
+
+    /// The longest gap since it was last asked for.
+    pub fn take_longest(&mut self) -> Duration {
+        std::mem::take(&mut self.longest)
     }
 
     /// The counts, [`BINS`] of them.
@@ -64,6 +73,8 @@ mod tests {
         }
         assert_eq!(gaps.bins().iter().sum::<u64>(), 6);
         let mut merged = gaps.clone();
+        assert_eq!(merged.take_longest(), Duration::from_secs(9));
+        assert_eq!(merged.take_longest(), Duration::ZERO);
         merged.merge(&gaps);
         assert!(
             merged
@@ -72,5 +83,6 @@ mod tests {
                 .zip(gaps.bins())
                 .all(|(two, one)| *two == 2 * one)
         );
+        assert_eq!(merged.take_longest(), Duration::from_secs(9));
     }
 }

@@ -9,6 +9,7 @@ pub mod caller;
 pub mod codec;
 pub mod counts;
 pub mod ear;
+pub mod echo;
 pub mod gaps;
 pub mod reception;
 pub mod report;
@@ -21,7 +22,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use firsthop_udp::{Options, Sharing, Socket};
 use str0m::config::DtlsCert;
@@ -31,7 +32,7 @@ use crate::caller::{CallerConfig, Offer, SdpError};
 use crate::counts::Counts;
 use crate::ear::Ear;
 use crate::gaps::Gaps;
-use crate::report::{Phase, Report};
+use crate::report::{Failure, Phase, Report};
 use crate::sound::Sound;
 use crate::talk::{Beginning, Talk};
 use crate::thread::{Command, Line, Summary, Thread};
@@ -57,6 +58,8 @@ pub struct CallersConfig {
     pub sound: Sound,
     /// Label of their data channels.
     pub channel: Option<String>,
+    /// Text messages that hold this are kept for [`Callers::messages`].
+    pub wanted: Option<String>,
 }
 
 /// Why something could not be done for a caller.
@@ -137,6 +140,7 @@ struct Places {
 pub struct Callers {
     config: CallersConfig,
     sound: Arc<Sound>,
+    wanted: Option<Arc<str>>,
     certificate: DtlsCert,
     epoch: Instant,
     threads: Vec<Thread>,
@@ -163,6 +167,7 @@ impl Callers {
             .collect::<io::Result<_>>()?;
         Ok(Self {
             sound: Arc::new(config.sound.clone()),
+            wanted: config.wanted.as_deref().map(Arc::from),
             config,
             certificate,
             epoch: Instant::now(),
@@ -193,6 +198,7 @@ impl Callers {
             local: socket.local_addr(),
             certificate: self.certificate.clone(),
             channel: self.config.channel.clone(),
+            wanted: self.wanted.clone(),
             talk,
             ear: listens.then(Ear::new).transpose().map_err(opus)?,
         };
@@ -301,6 +307,49 @@ impl Callers {
             .phases
             .insert(Phase::Waiting.as_str(), waiting as u64);
         Ok(totals)
+    }
+
+    /// The messages that came since this was last asked, of those that are wanted, each with whom
+    /// it came to.
+    ///
+    /// # Errors
+    /// [`CallerError::Stopped`].
+    pub fn messages(&self) -> Result<Vec<(CallerId, String)>, CallerError> {
+        let mut messages = Vec::new();
+        for thread in &self.threads {
+            messages.append(&mut thread.ask(Command::Messages)?);
+        }
+        Ok(messages)
+    }
+
+    /// The longest gap between two packets of a caller that ended since this was last asked.
+    ///
+    /// # Errors
+    /// [`CallerError::Stopped`].
+    pub fn longest_gap(&self) -> Result<Duration, CallerError> {
+        let mut longest = Duration::ZERO;
+        for thread in &self.threads {
+            longest = longest.max(thread.ask(Command::LongestGap)?);
+        }
+        Ok(longest)
+    }
+
+    /// The callers that are over and not forgotten, and why, if it was not they who hung up.
+    ///
+    /// # Errors
+    /// [`CallerError::Stopped`].
+    pub fn over(&self) -> Result<Vec<(CallerId, Option<Failure>)>, CallerError> {
+        let mut over = Vec::new();
+        for thread in &self.threads {
+            over.append(&mut thread.ask(Command::Over)?);
+        }
+        Ok(over)
+    }
+
+    /// From when on callers count time.
+    #[must_use]
+    pub fn epoch(&self) -> Instant {
+        self.epoch
     }
 
     /// All that is known of a caller.

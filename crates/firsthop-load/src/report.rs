@@ -1,6 +1,6 @@
 //! What one caller tells of its call.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::counts::Counts;
 
@@ -109,6 +109,8 @@ pub struct Report {
     pub stages: Stages,
     /// What it sent and what came, since the last measure.
     pub counts: Counts,
+    /// When the first and the newest audio packet came.
+    pub heard: Option<(Instant, Instant)>,
     /// Interarrival jitter, latest (RFC 3550 §6.4.1).
     pub jitter: Duration,
     /// Of the latest STUN check.
@@ -129,6 +131,7 @@ impl Report {
             failure: None,
             stages: Stages::default(),
             counts: Counts::default(),
+            heard: None,
             jitter: Duration::ZERO,
             round_trip: None,
             delays: Vec::new(),

@@ -1,6 +1,8 @@
 //! What callers say: Opus packets in a loop, some of which begin a mark.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use firsthop_engine::packet::{OpusPacket, PacketError};
 
@@ -17,6 +19,8 @@ pub struct Said {
     pub packet: OpusPacket,
     /// A mark begins in it.
     pub mark: bool,
+    /// No other packet of the loop has the same payload, as those of silence have.
+    pub alone: bool,
 }
 
 /// Why bytes are no loop.
@@ -53,12 +57,20 @@ impl Sound {
             Ok(Said {
                 packet,
                 mark: false,
+                alone: false,
             })
         };
         let packets = payloads.into_iter().enumerate().map(said);
         let mut packets = packets.collect::<Result<Vec<_>, _>>()?;
         for &mark in marks {
             packets.get_mut(mark).ok_or(SoundError::Mark(mark))?.mark = true;
+        }
+        let mut times = HashMap::<Arc<[u8]>, u32>::new();
+        for said in &packets {
+            *times.entry(Arc::clone(said.packet.payload())).or_default() += 1;
+        }
+        for said in &mut packets {
+            said.alone = times.get(said.packet.payload()) == Some(&1);
         }
         Ok(Self { packets })
     }

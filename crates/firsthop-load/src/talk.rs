@@ -34,6 +34,8 @@ pub struct Due {
     pub first: bool,
     /// A mark begins in it.
     pub mark: bool,
+    /// No other packet of the loop has the same payload.
+    pub alone: bool,
 }
 
 /// The voice of one caller.
@@ -100,13 +102,14 @@ impl Talk {
         let first = self.next == self.beginning.packet && self.rtp_time == 0;
         let rtp_time = self.rtp_time;
         let said = self.sound.said(self.next)?;
-        let (packet, mark) = (said.packet.clone(), said.mark);
+        let (packet, mark, alone) = (said.packet.clone(), said.mark, said.alone);
         self.advance(due);
         Some(Due {
             packet,
             rtp_time,
             first,
             mark,
+            alone,
         })
     }
 

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::caller::{Caller, Outbox};
 use crate::counts::Counts;
 use crate::gaps::Gaps;
-use crate::report::{Phase, Report};
+use crate::report::{Failure, Phase, Report};
 use crate::{CallerId, Stopped};
 
 /// Of sockets; theirs are the numbers of their slots.
@@ -29,6 +29,8 @@ const INBOX_BYTES_EACH: usize = 2048;
 const MAX_BATCHES: usize = 16;
 /// Commands that may wait.
 const MAX_COMMANDS: usize = 256;
+/// Messages that are kept for who asks, of all callers.
+const MAX_MESSAGES: usize = 16_384;
 /// Without any deadline the thread still looks at its mailbox this often.
 const IDLE: Duration = Duration::from_secs(1);
 /// A caller is not woken again within this.
@@ -45,6 +47,9 @@ pub(crate) enum Command {
     HangUp(CallerId),
     Measure,
     Summary(SyncSender<Summary>),
+    Messages(SyncSender<Vec<(CallerId, String)>>),
+    LongestGap(SyncSender<Duration>),
+    Over(SyncSender<Vec<(CallerId, Option<Failure>)>>),
     Report(CallerId, SyncSender<Option<Report>>),
 }
 
@@ -89,6 +94,7 @@ impl Thread {
             by_id: HashMap::new(),
             deadlines: BTreeSet::new(),
             unread: Vec::new(),
+            messages: Vec::new(),
             gone: Counts::default(),
         };
         let thread = std::thread::Builder::new()
@@ -160,6 +166,8 @@ struct Loop {
     deadlines: BTreeSet<(Instant, usize)>,
     /// Sockets in which something was left.
     unread: Vec<usize>,
+    /// What came to callers and is wanted.
+    messages: Vec<(CallerId, String)>,
     /// What callers did that are forgotten.
     gone: Counts,
 }
@@ -234,6 +242,13 @@ impl Loop {
             }
             // Who asked and did not wait wants no answer.
             Command::Summary(reply) => drop(reply.try_send(self.summary())),
+            Command::Messages(reply) => {
+                drop(reply.try_send(std::mem::take(&mut self.messages)));
+            }
+            Command::LongestGap(reply) => {
+                let _ = reply.try_send(self.outbox.gaps.take_longest());
+            }
+            Command::Over(reply) => drop(reply.try_send(self.over())),
             Command::Report(id, reply) => {
                 let slot = self
                     .by_id
@@ -259,6 +274,13 @@ impl Loop {
             counts,
             gaps: self.outbox.gaps.clone(),
         }
+    }
+
+    fn over(&self) -> Vec<(CallerId, Option<Failure>)> {
+        let slots = self.slots.iter().flatten().filter(|slot| !slot.forgotten);
+        let over =
+            slots.filter(|slot| matches!(slot.caller.phase(), Phase::Closed | Phase::Failed));
+        over.map(|slot| (slot.id, slot.caller.failure())).collect()
     }
 
     fn add(&mut self, now: Instant, id: CallerId, caller: Box<Caller>, mut line: Line) {
@@ -365,6 +387,11 @@ impl Loop {
                 .is_some_and(|line| line.send(to, &contents));
             if !sent {
                 slot.caller.not_sent();
+            }
+        }
+        while let Some(message) = slot.caller.take_message() {
+            if self.messages.len() < MAX_MESSAGES {
+                self.messages.push((slot.id, message));
             }
         }
         if slot.caller.is_over() {

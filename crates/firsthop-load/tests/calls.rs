@@ -115,6 +115,44 @@ fn what_the_link_does_to_packets_is_counted_exactly() {
 }
 
 #[test]
+fn what_a_server_that_returns_packets_never_got_is_counted_too() {
+    let is_lost = |packet: &[u8]| match sequence(packet) {
+        Some(_) => lost(),
+        None => passes(),
+    };
+    let mut call = Call::connected(&Config::default());
+    // A whole loop, and with it packets that are like no other.
+    call.run(ms(1200));
+    let returned = call.caller.counts().returned;
+    assert!(returned > 20, "{returned}");
+    call.up = Box::new(is_lost);
+    call.run(ms(100));
+    call.up = Box::new(|_| passes());
+    call.run(ms(1200));
+    let counts = call.caller.counts();
+    assert_eq!((counts.unreturned, counts.lost), (5, 0));
+    call.down = Box::new(is_lost);
+    call.run(ms(100));
+    call.down = Box::new(|_| passes());
+    call.run(ms(1200));
+    let counts = call.caller.counts();
+    assert_eq!((counts.unreturned, counts.lost), (10, 5));
+}
+
+#[test]
+fn when_it_first_and_last_heard_something_is_told() {
+    let mut call = Call::connected(&Config::default());
+    call.run(ms(500));
+    call.down = Box::new(|_| lost());
+    let cut = call.now;
+    call.run(ms(300));
+    let report = call.caller.report();
+    let (first, newest) = report.heard.unwrap();
+    assert_eq!(Some(first - call.start), report.stages.audio);
+    assert!(cut - ms(20) <= newest && newest <= cut + ms(10));
+}
+
+#[test]
 fn counting_begins_anew_with_what_comes_next() {
     let mut call = Call::connected(&Config::default());
     call.run(ms(1000));
@@ -195,6 +233,21 @@ fn messages_wait_for_the_channel_and_answers_are_counted() {
     call.run(ms(100));
     assert_eq!(call.messages, ["early", "late"]);
     assert_eq!(call.caller.counts().messages, 2);
+}
+
+#[test]
+fn messages_that_are_wanted_are_kept_up_to_a_number_and_others_are_not() {
+    let mut call = Call::connected(&Config::default());
+    for number in 0..20 {
+        call.send(&format!("handover {number}"));
+        call.send("something else");
+    }
+    call.send(&"handover".repeat(10_000));
+    call.run(ms(300));
+    assert_eq!(call.caller.counts().messages, 41);
+    let kept: Vec<_> = std::iter::from_fn(|| call.caller.take_message()).collect();
+    let first: Vec<_> = (0..8).map(|number| format!("handover {number}")).collect();
+    assert_eq!(kept, first);
 }
 
 #[test]

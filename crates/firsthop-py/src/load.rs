@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use firsthop_load::codec::{self, CodecError, Encoding};
-use firsthop_load::report::{Phase, Report};
+use firsthop_load::report::{Failure, Phase, Report};
 use firsthop_load::sound::Sound;
 use firsthop_load::{CallerError, CallerId, Callers, CallersConfig};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -42,7 +42,7 @@ impl PyCallers {
 #[pymethods]
 impl PyCallers {
     #[new]
-    #[pyo3(signature = (*, local, threads, sound, marks, channel))]
+    #[pyo3(signature = (*, local, threads, sound, marks, channel, wanted = None))]
     fn new(
         py: Python<'_>,
         local: &str,
@@ -50,6 +50,7 @@ impl PyCallers {
         sound: Vec<Vec<u8>>,
         marks: Vec<usize>,
         channel: Option<String>,
+        wanted: Option<String>,
     ) -> PyResult<Self> {
         if threads == 0 {
             return Err(PyValueError::new_err("threads: 1 or more"));
@@ -61,6 +62,7 @@ impl PyCallers {
             threads,
             sound,
             channel,
+            wanted,
         };
         let callers = py
             .detach(|| Callers::start(config))
@@ -110,6 +112,8 @@ impl PyCallers {
             ("sent", counts.sent),
             ("received", counts.received),
             ("lost", counts.lost),
+            ("returned", counts.returned),
+            ("unreturned", counts.unreturned),
             ("reordered", counts.reordered),
             ("duplicated", counts.duplicated),
             ("late", counts.late),
@@ -127,10 +131,33 @@ impl PyCallers {
         Ok(self.ask(py, Callers::totals)?.gaps.bins().to_vec())
     }
 
+    /// The longest gap that ended since this was last asked.
+    fn longest_gap_ms(&self, py: Python<'_>) -> PyResult<f64> {
+        Ok(ms(self.ask(py, Callers::longest_gap)?))
+    }
+
+    /// The wanted messages that came since this was last asked.
+    fn messages(&self, py: Python<'_>) -> PyResult<Vec<(u64, String)>> {
+        let messages = self.ask(py, Callers::messages)?;
+        let numbered = messages.into_iter().map(|(CallerId(id), text)| (id, text));
+        Ok(numbered.collect())
+    }
+
+    /// The callers that are over, and why.
+    fn over(&self, py: Python<'_>) -> PyResult<Vec<(u64, &'static str)>> {
+        let over = self.ask(py, Callers::over)?.into_iter();
+        let told =
+            |failure: Option<Failure>| failure.map_or(Phase::Closed.as_str(), |f| f.as_str());
+        Ok(over.map(|(CallerId(id), why)| (id, told(why))).collect())
+    }
+
     /// All that is known of a caller.
     fn call(&self, py: Python<'_>, caller: u64) -> PyResult<PyCallerReport> {
-        let report = self.ask(py, |callers| callers.report(CallerId(caller)))?;
-        Ok(PyCallerReport(report))
+        let (report, epoch) = self.ask(py, |callers| {
+            Ok((callers.report(CallerId(caller))?, callers.epoch()))
+        })?;
+        let at = Instant::now();
+        Ok(PyCallerReport { report, epoch, at })
     }
 
     /// All callers that are not forgotten.
@@ -152,74 +179,100 @@ impl PyCallers {
 
 /// What one caller tells of its call.
 #[pyclass(frozen, name = "CallerReport", module = "firsthop._native")]
-pub(crate) struct PyCallerReport(Report);
+pub(crate) struct PyCallerReport {
+    report: Report,
+    epoch: Instant,
+    at: Instant,
+}
+
+impl PyCallerReport {
+    fn since_s(&self, at: Instant) -> f64 {
+        at.saturating_duration_since(self.epoch).as_secs_f64()
+    }
+}
 
 #[pymethods]
 impl PyCallerReport {
     #[getter]
     fn state(&self) -> &'static str {
-        self.0.phase.as_str()
+        self.report.phase.as_str()
     }
 
     #[getter]
     fn failure(&self) -> Option<&'static str> {
-        self.0.failure.map(|failure| failure.as_str())
+        self.report.failure.map(|failure| failure.as_str())
     }
 
     #[getter]
     fn stages_ms(&self) -> HashMap<&'static str, f64> {
-        let stages = self.0.stages.reached();
+        let stages = self.report.stages.reached();
         stages.map(|(name, after)| (name, ms(after))).collect()
     }
 
     #[getter]
     fn sent(&self) -> u64 {
-        self.0.counts.sent
+        self.report.counts.sent
     }
 
     #[getter]
     fn received(&self) -> u64 {
-        self.0.counts.received
+        self.report.counts.received
     }
 
     #[getter]
     fn lost(&self) -> u64 {
-        self.0.counts.lost
+        self.report.counts.lost
     }
 
     #[getter]
     fn reordered(&self) -> u64 {
-        self.0.counts.reordered
+        self.report.counts.reordered
     }
 
     #[getter]
     fn duplicated(&self) -> u64 {
-        self.0.counts.duplicated
+        self.report.counts.duplicated
     }
 
     #[getter]
     fn messages(&self) -> u64 {
-        self.0.counts.messages
+        self.report.counts.messages
+    }
+
+    #[getter]
+    fn heard_s(&self) -> Option<(f64, f64)> {
+        let heard = self.report.heard;
+        heard.map(|(first, newest)| (self.since_s(first), self.since_s(newest)))
+    }
+
+    #[getter]
+    fn at_s(&self) -> f64 {
+        self.since_s(self.at)
+    }
+
+    #[getter]
+    fn returned(&self) -> u64 {
+        self.report.counts.returned
     }
 
     #[getter]
     fn jitter_ms(&self) -> f64 {
-        ms(self.0.jitter)
+        ms(self.report.jitter)
     }
 
     #[getter]
     fn round_trip_ms(&self) -> Option<f64> {
-        self.0.round_trip.map(ms)
+        self.report.round_trip.map(ms)
     }
 
     #[getter]
     fn delays_ms(&self) -> Vec<f64> {
-        self.0.delays.iter().copied().map(ms).collect()
+        self.report.delays.iter().copied().map(ms).collect()
     }
 
     #[getter]
     fn marks_missed(&self) -> u64 {
-        self.0.marks_missed
+        self.report.marks_missed
     }
 }
 

@@ -71,13 +71,20 @@ class Door(ABC):
         self.url = httpx.URL(url)
         self._headers = {**headers, **({"Authorization": f"Bearer {key}"} if key else {})}
 
-    async def place(self, client: httpx.AsyncClient, offer: str) -> Placed:
+    async def place(self, client: httpx.AsyncClient, offer: str, key: str | None = None) -> Placed:
         """Send an offer.
+
+        Args:
+            client: By what.
+            offer: SDP.
+            key: Sent as bearer token in place of the door's own; None: that one.
 
         Raises:
             Refused: There is no answer.
         """
-        headers = {"Content-Type": _SDP, "Accept": _SDP, **self._headers}
+        headers = httpx.Headers({"Content-Type": _SDP, "Accept": _SDP, **self._headers})
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
         request = client.build_request(
             "POST", self.url, content=offer.encode(), headers=headers, timeout=_PATIENCE
         )

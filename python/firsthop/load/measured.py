@@ -34,7 +34,7 @@ class Moment:
     connecting: int
     connected: int
     failures: Mapping[str, int]
-    """Calls that failed so far, by cause."""
+    """Calls that failed or were dropped so far, by cause."""
     sent: int
     received: int
     lost: int
@@ -43,20 +43,49 @@ class Moment:
     """POST to connected, of the calls that connected lately."""
     gaps: Sequence[int]
     """Histogram of the time between packets, so far."""
+    unreturned: int = 0
+    placed: int = 0
+    """Calls that were answered so far."""
+    refused: int = 0
+    """Calls that were not placed so far."""
+    dropped: int = 0
+    """Calls that were connected and are not any more."""
+    moved: int = 0
+    """Times that a call went on elsewhere so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A call that went on elsewhere, because the server asked it to."""
+
+    at_s: float
+    """Since the load began."""
+    took_ms: float
+    """From the event that asked for it to the new client being connected."""
+    gap_ms: float | None
+    """How long nothing came, beyond a packet's 20 ms; None: the server was silent then anyway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """A point of the course of a load test."""
+    """A point of the course of a load test. What is counted, is so since the instant before."""
 
     at_s: float
     connecting: int
+    """Calls on their way now."""
     connected: int
+    """Calls that are up now."""
     failed: int
+    """Calls that failed or were dropped, since the load began."""
     received: int
-    """Packets since the instant before."""
     lost: int
-    """Packets since the instant before."""
+    unreturned: int = 0
+    placed: int = 0
+    refused: int = 0
+    dropped: int = 0
+    moved: int = 0
+    longest_gap_ms: float = 0.0
+    """The longest time between two packets of a call that ended in it, moves included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +106,9 @@ class Measured:
     unfinished: int = 0
     """Calls that were being set up when the test was ended early."""
     failures: Mapping[str, int] = field(default_factory=dict)
-    """Calls that failed, by cause."""
+    """Calls that failed or were dropped, by cause."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Those of them that had been connected, by cause."""
     examples: Mapping[str, str] = field(default_factory=dict)
     """What one call of each cause was told."""
     ramp_s: float
@@ -101,13 +132,34 @@ class Measured:
     """Marks that did not come back to those that listened."""
     listeners: int = 0
     """Calls that listened for marks."""
+    moves: Sequence[Move] = ()
+    """Calls that went on elsewhere, each time that one did."""
+    moves_failed: Mapping[str, int] = field(default_factory=dict)
+    """Times that one could not, by cause."""
+    move_examples: Mapping[str, str] = field(default_factory=dict)
+    """What one of each cause was told."""
+    began: float = 0.0
+    """When the load began, in seconds since 1970: instants and moves count from there."""
     instants: Sequence[Instant] = ()
     own: Own
 
     @property
     def failed(self) -> int:
-        """Calls that failed."""
+        """Calls that failed or were dropped."""
         return sum(self.failures.values())
+
+    @property
+    def unreturned(self) -> int | None:
+        """Packets that were lost on either way; None: the server does not return them as they are.
+
+        Of those before the newest that came back.
+        """
+        return self.totals["unreturned"] if self.totals["returned"] else None
+
+    @property
+    def move_gaps_ms(self) -> list[float]:
+        """How long nothing came at each move, beyond a packet's 20 ms, where something should."""
+        return [move.gap_ms for move in self.moves if move.gap_ms is not None]
 
     @property
     def lost_percent(self) -> float | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
+from itertools import accumulate
 from typing import Final
 
 from firsthop.load import report
@@ -60,7 +61,7 @@ li.c5::before { color: var(--c5) } li.alarm { color: inherit }
 li.alarm::before { color: var(--alarm) }
 .line.c1 { stroke: var(--c1) } .line.c2 { stroke: var(--c2) } .line.c3 { stroke: var(--c3) }
 .line.c4 { stroke: var(--c4) } .line.c5 { stroke: var(--c5) } .line.alarm { stroke: var(--alarm) }
-.area.c3 { fill: var(--c3) } .area.alarm { fill: var(--alarm) }
+.area.c2 { fill: var(--c2) } .area.c3 { fill: var(--c3) } .area.alarm { fill: var(--alarm) }
 .bar.c2 { fill: var(--c2) } .bar.c3 { fill: var(--c3) } .bar.alarm { fill: var(--alarm) }
 """
 
@@ -75,6 +76,8 @@ def page(measured: Measured, about: Sequence[str] = ()) -> str:
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     alarm = ' class="alarm"' if measured.failed else ""
     plots = "".join(_plots(measured))
+    failed = _causes("Failed", "calls", measured.failures, measured.examples)
+    unmoved = _causes("Not moved", "times", measured.moves_failed, measured.move_examples)
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -85,7 +88,7 @@ def page(measured: Measured, about: Sequence[str] = ()) -> str:
 <h1{alarm}>{escape(report.headline(measured))}</h1>
 <p class="quiet">{escape(measured.url)} ({escape(measured.door)}) · {when}</p>
 <main>
-{_failures(measured)}{_figures(measured)}{plots}
+{failed}{unmoved}{_figures(measured)}{plots}
 </main>
 {"".join(f'<p class="quiet">{escape(line)}</p>' for line in about)}
 </body>
@@ -93,17 +96,17 @@ def page(measured: Measured, about: Sequence[str] = ()) -> str:
 """
 
 
-def _failures(measured: Measured) -> str:
-    if not measured.failures:
+def _causes(heading: str, unit: str, counts: Mapping[str, int], examples: Mapping[str, str]) -> str:
+    if not counts:
         return ""
     rows = "".join(
         f'<tr><td class="alarm">{escape(cause)}</td><td>{count:,}</td>'
-        f'<td class="words">{escape(measured.examples.get(cause, ""))}</td></tr>'
-        for cause, count in measured.failures.items()
+        f'<td class="words">{escape(examples.get(cause, ""))}</td></tr>'
+        for cause, count in counts.items()
     )
-    head = "<tr><th>because of</th><th>calls</th><th></th></tr>"
+    head = f"<tr><th>because of</th><th>{escape(unit)}</th><th></th></tr>"
     return _section(
-        "Failed", f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>", wide=True
+        heading, f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>", wide=True
     )
 
 
@@ -129,6 +132,8 @@ def _plots(measured: Measured) -> Iterator[str]:
         yield _plotted("Calls", _course(measured.instants))
         if any(instant.received or instant.lost for instant in measured.instants):
             yield _plotted("Packets lost", _losses(measured.instants))
+        if any(instant.longest_gap_ms for instant in measured.instants):
+            yield _plotted("Longest silence between packets", _silences(measured.instants))
     curves = [
         Series(STAGES[stage], style, _cumulative(measured.stages_ms[stage]))
         for stage, style in _CURVES.items()
@@ -166,7 +171,10 @@ def _section(heading: str, body: str, *, wide: bool = False) -> str:
 
 
 def _course(instants: Sequence[Instant]) -> Plot:
-    instants = instants[:: -(-len(instants) // _MAX_INSTANTS)]
+    moved = list(accumulate(one.moved for one in instants))
+    stride = -(-len(instants) // _MAX_INSTANTS)
+    instants, moved = instants[::stride], moved[::stride]
+    points = [(one.at_s, float(count)) for one, count in zip(instants, moved, strict=True)]
     return Plot(
         "seconds",
         "calls",
@@ -174,6 +182,7 @@ def _course(instants: Sequence[Instant]) -> Plot:
             Series("connected", "c3", [(one.at_s, one.connected) for one in instants], "area"),
             Series("on their way", "c4", [(one.at_s, one.connecting) for one in instants]),
             Series("failed so far", "alarm", [(one.at_s, one.failed) for one in instants]),
+            *([Series("moved so far", "c2", points)] if moved[-1] else []),
         ],
         x_range=(0.0, instants[-1].at_s),
     )
@@ -194,6 +203,21 @@ def _losses(instants: Sequence[Instant]) -> Plot:
         [Series("", "alarm", points, "area")],
         x_range=(0.0, instants[-1].at_s),
         y_top=max(most, 1.0),
+    )
+
+
+def _silences(instants: Sequence[Instant]) -> Plot:
+    stride = -(-len(instants) // _MAX_INSTANTS)
+    points = [
+        (instants[start].at_s, max(one.longest_gap_ms for one in instants[start : start + stride]))
+        for start in range(0, len(instants), stride)
+    ]
+    return Plot(
+        "seconds",
+        "ms",
+        [Series("", "c2", points, "area")],
+        x_range=(0.0, instants[-1].at_s),
+        y_top=max(max(y for _, y in points), _LEAST_GAP_MS),
     )
 
 

@@ -80,6 +80,7 @@ class Progress:
             (f"{moment.connected:,} connected", "green"),
             f" of {self._asked:,}, ",
             (f"{pending:,} on their way", "yellow" if pending else "dim"),
+            f", {moment.moved:,} moved" if moment.moved else "",
             f" · {left}",
         )
 
@@ -101,7 +102,7 @@ def line(moment: Moment) -> str:
         f"{moment.at_s:.0f} s:",
         f"{moment.connected:,} connected,",
         f"{moment.asking + moment.connecting:,} on their way,",
-        f"{failed:,} failed;",
+        f"{failed:,} failed{f', {moment.moved:,} moved' if moment.moved else ''};",
         f"{setup(moment)};",
         media(moment),
     ]

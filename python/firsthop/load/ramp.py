@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final
 
@@ -18,12 +17,15 @@ import httpx
 
 from firsthop._native import CallerReport, Callers
 from firsthop.addresses import own_address
-from firsthop.errors import OfferError
+from firsthop.load import moving
 from firsthop.load import sound as sounds
-from firsthop.load.doors import Door, Placed, Refused
+from firsthop.load.call import Call, Client
+from firsthop.load.doors import Door, Refused
 from firsthop.load.errors import LoadError, UsageError
 from firsthop.load.measured import Instant, Measured, Moment
+from firsthop.load.moving import Moves
 from firsthop.load.own import OwnWatch
+from firsthop.load.placing import Placing
 from firsthop.load.sound import Sound
 
 MAX_CALLERS: Final = 20_000
@@ -33,34 +35,14 @@ _REQUESTS: Final = 64
 _OTHER_FILES: Final = _REQUESTS + 192
 _TICK_S: Final = 0.25
 _INSTANT_S: Final = 1.0
-#: How long a call may take from its answer to being connected.
-_CONNECT_S: Final = 15.0
 #: Set-ups that are shown while it goes on.
 _LATELY: Final = 1_000
-
-#: What a caller's own failure is called where it was never told.
-_NOT_CONNECTED: Final = "dtls"
-_NOT_REACHED: Final = "ice"
-
-
-@dataclass(slots=True)
-class _Call:
-    """One call, from its offer on."""
-
-    caller: int | None = None
-    """Its client; None before it is made, and once it is forgotten."""
-    placed: Placed | None = None
-    answer_ms: float = 0.0
-    cause: str | None = None
-    """Why it failed."""
-    settled: bool = False
-    """Whether it has been connected, or failed."""
-    since_s: float = field(default_factory=time.monotonic)
-    """When it was answered."""
 
 
 class Load:
     """N calls to one endpoint: ramped up, held, measured, hung up.
+
+    A call that the server asks to go on elsewhere does so, and is one call.
 
     All in one::
 
@@ -132,15 +114,17 @@ class Load:
             sound=self._sound.packets,
             marks=self._sound.marks,
             channel=channel,
+            wanted=moving.WANTED,
         )
-        self._calls: list[_Call] = []
+        self._calls: list[Call] = []
+        #: The call that a client belongs to.
+        self._call_of: dict[int, Call] = {}
         self._failures: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
-        #: Calls that were connected, and what became of the set-up of others: as it goes on.
-        self._connected = 0
+        #: What became of calls, as it goes on.
+        self._placed = self._refusals = self._connected = self._dropped = 0
         self._setup_ms: list[float] = []
         self._instants: list[Instant] = []
-        self._began = time.monotonic()
         self._measuring_since: float | None = None
         self._ramp_s = 0.0
         self._stop = asyncio.Event()
@@ -175,7 +159,10 @@ class Load:
         self._http = httpx.AsyncClient(
             verify=not self._insecure, limits=limits, trust_env=False, follow_redirects=False
         )
-        self._began = time.monotonic()
+        self._began, self._began_unix = time.monotonic(), time.time()
+        self._placing = Placing(self._callers, self._door, self._http, talks=self._talks)
+        self._moves = Moves(self._callers, self._call_of, self._placing, self._began)
+        self._before = self._moment()
         self._tasks = [asyncio.create_task(self._observe()), asyncio.create_task(self._own.run())]
         return self
 
@@ -188,6 +175,7 @@ class Load:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._moves.cancel()
         try:
             await self._hang_up()
         finally:
@@ -224,6 +212,8 @@ class Load:
     def measure(self) -> None:
         """Begin to measure media: all counts start anew."""
         self._callers.measure()
+        for call in self._calls:
+            call.left.clear()
         self._own.restart()
         self._measuring_since = time.monotonic()
 
@@ -233,8 +223,10 @@ class Load:
         while not self._stop.is_set() and (now := time.monotonic()) < end:
             await self._until(min(now + _TICK_S, end))
             totals = self._callers.totals()
-            if totals["connected"] + totals["connecting"] == 0:
+            moves = any(call.moving for call in self._calls)
+            if totals["connected"] + totals["connecting"] == 0 and not moves:
                 break
+        self._note()
 
     def measured(self) -> Measured:
         """Return what was found until now. Calls are still there."""
@@ -242,22 +234,24 @@ class Load:
         since = self._measuring_since or now
         totals, gaps = self._callers.totals(), self._callers.gaps()
         stages: dict[str, list[float]] = {}
-        failures, examples = Counter[str](), dict(self._examples)
+        failures, dropped, examples = Counter[str](), Counter[str](), dict(self._examples)
         reports: list[CallerReport] = []
         stood = unfinished = 0
         for call in self._calls:
-            if call.placed is None or call.caller is None:
+            if call.client is None:
                 unfinished += call.cause is None
                 failures.update([call.cause] if call.cause else [])
                 continue
-            report = self._callers.call(call.caller)
-            reports.append(report)
-            for stage, took_ms in _stages(call, report).items():
+            report = self._callers.call(call.client.caller)
+            reports += [*call.left, report]
+            reached = call.stages_ms(report)
+            for stage, took_ms in reached.items():
                 stages.setdefault(stage, []).append(took_ms)
-            cause = call.cause or _cause(report)
+            cause = call.cause or (None if call.moving else call.client.cause(report))
             if cause is not None:
                 failures[cause] += 1
-            elif report.state == "connected":
+                dropped.update([cause] if "connected" in reached else [])
+            elif call.moving or report.state == "connected":
                 stood += 1
             else:
                 unfinished += 1
@@ -273,6 +267,7 @@ class Load:
             stood=stood,
             unfinished=unfinished,
             failures=dict(failures.most_common()),
+            dropped=dict(dropped.most_common()),
             examples=examples,
             ramp_s=self._ramp_s,
             seconds=now - since,
@@ -285,6 +280,10 @@ class Load:
             delays_ms=[delay for report in reports for delay in report.delays_ms],
             marks_missed=sum(report.marks_missed for report in reports),
             listeners=self._listeners,
+            moves=tuple(self._moves.made),
+            moves_failed=dict(self._moves.failures.most_common()),
+            move_examples=dict(self._moves.examples),
+            began=self._began_unix,
             instants=tuple(self._instants),
             own=self._own.seen(totals),
         )
@@ -297,37 +296,21 @@ class Load:
 
     async def _place(self, number: int) -> Refused | None:
         """Place a call; the refusal, if it is one."""
-        call = _Call()
+        call = Call(listens=self._is_listener(number))
         self._calls.append(call)
         try:
-            caller, offer = self._callers.offer(
-                talks=self._talks, listens=self._is_listener(number)
-            )
-        except OSError as error:
-            return self._refused(call, Refused("no socket", f"no socket for it: {error}"))
-        call.caller = caller
-        asked = time.monotonic()
-        try:
-            call.placed = await self._door.place(self._http, offer)
-            call.since_s = time.monotonic()
-            call.answer_ms = (call.since_s - asked) * 1000
-            self._callers.answer(caller, call.placed.answer)
+            client = await self._placing.place(listens=call.listens)
         except Refused as refused:
-            self._callers.refuse(caller)
-            return self._refused(call, refused)
-        except OfferError as error:
-            problem = str(error).removeprefix("SDP offer: ")
-            message = f"{self._door.url} answered with SDP, and {problem}"
-            return self._refused(call, Refused("answer", message, final=True))
+            call.cause = refused.cause
+            call.settled = True
+            self._refusals += 1
+            self._failures[refused.cause] += 1
+            self._examples.setdefault(refused.cause, refused.message)
+            return refused
+        call.client, call.answer_ms = client, client.answer_ms
+        self._call_of[client.caller] = call
+        self._placed += 1
         return None
-
-    def _refused(self, call: _Call, refused: Refused) -> Refused:
-        call.caller = None
-        call.cause = refused.cause
-        call.settled = True
-        self._failures[refused.cause] += 1
-        self._examples.setdefault(refused.cause, refused.message)
-        return refused
 
     def _is_listener(self, number: int) -> bool:
         return (number + 1) * self._listeners // self._asked > (
@@ -337,54 +320,75 @@ class Load:
     def _settle(self) -> None:
         """Notice which calls are connected, or will not be."""
         for call in self._calls:
-            if call.settled or call.placed is None or call.caller is None:
+            if call.settled or call.client is None:
                 continue
-            report = self._callers.call(call.caller)
-            cause = _cause(report)
-            if cause is None and report.state != "connected":
-                if time.monotonic() - call.since_s < _CONNECT_S:
-                    continue
-                cause = _NOT_CONNECTED if "ice" in report.stages_ms else _NOT_REACHED
-                call.cause = cause
-            call.settled = True
-            if cause is not None:
-                self._failures[cause] += 1
-            else:
+            report = self._callers.call(call.client.caller)
+            in_all_ms = call.stages_ms(report).get("in all")
+            call.cause = None if in_all_ms is not None else call.client.cause(report)
+            call.settled = in_all_ms is not None or call.cause is not None
+            if call.cause is not None:
+                self._failures[call.cause] += 1
+            elif in_all_ms is not None:
                 self._connected += 1
-                self._setup_ms.append(call.answer_ms + report.stages_ms.get("connected", 0.0))
+                self._setup_ms.append(in_all_ms)
                 del self._setup_ms[:-_LATELY]
 
+    def _notice_drops(self) -> None:
+        """Notice which calls were connected and are over."""
+        for caller, cause in self._callers.over():
+            call = self._call_of.get(caller)
+            # One that moves has a client more: what comes of that decides.
+            if call is None or not call.settled or call.cause is not None or call.moving:
+                continue
+            call.cause = cause
+            self._dropped += 1
+            self._failures[cause] += 1
+
     async def _observe(self) -> None:
-        """Tell how things stand, and keep an instant of it every second."""
-        before, next_instant = self._moment(), 0.0
+        """Follow what the server asks for, tell how things stand, and note it every second."""
+        due = 0.0
         while True:
             await asyncio.sleep(_TICK_S)
+            self._moves.follow()
             self._settle()
+            self._notice_drops()
             moment = self._moment()
             if self._watch is not None:
                 self._watch(moment)
-            if moment.at_s >= next_instant:
-                self._instants.append(_instant(before, moment))
-                before, next_instant = moment, moment.at_s + _INSTANT_S - _TICK_S / 2
+            if moment.at_s >= due:
+                self._note()
+                due = moment.at_s + _INSTANT_S - _TICK_S / 2
+
+    def _note(self) -> None:
+        """Keep an instant of how things stand."""
+        self._notice_drops()
+        now, before = self._moment(), self._before
+        gap_ms = max(self._callers.longest_gap_ms(), self._moves.take_longest_gap_ms())
+        self._instants.append(_instant(before, now, gap_ms))
+        self._before = now
 
     def _moment(self) -> Moment:
         totals = self._callers.totals()
-        asking = sum(call.placed is None and call.cause is None for call in self._calls)
-        failures = Counter(self._failures)
-        failures["lost"] += max(self._connected - totals["connected"], 0)
+        open_calls = [call for call in self._calls if not call.settled]
+        asking = sum(call.client is None for call in open_calls)
         return Moment(
             at_s=time.monotonic() - self._began,
             started=len(self._calls),
             asking=asking,
-            connecting=totals["connecting"],
-            connected=totals["connected"],
-            failures=+failures,
+            connecting=len(open_calls) - asking,
+            connected=self._connected - self._dropped,
+            failures=dict(self._failures),
             sent=totals["sent"],
             received=totals["received"],
             lost=totals["lost"],
             measuring=self._measuring_since is not None,
             setup_ms=tuple(self._setup_ms),
             gaps=self._callers.gaps(),
+            unreturned=totals["unreturned"],
+            placed=self._placed,
+            refused=self._refusals,
+            dropped=self._dropped,
+            moved=len(self._moves.made),
         )
 
     async def _until(self, moment: float) -> None:
@@ -395,20 +399,15 @@ class Load:
                 await asyncio.wait_for(self._stop.wait(), wait)
 
     async def _hang_up(self) -> None:
-        """End all calls: the server is told by HTTP where it can be, then each says goodbye."""
+        """End all calls."""
         slots = asyncio.Semaphore(_REQUESTS)
 
-        async def end(call: _Call) -> None:
-            if call.placed is None:
-                return
-            try:
-                async with slots:
-                    await self._door.hang_up(self._http, call.placed)
-            finally:
-                if call.caller is not None:
-                    self._callers.hang_up(call.caller)
+        async def end(client: Client) -> None:
+            async with slots:
+                await self._placing.end(client)
 
-        await asyncio.gather(*(end(call) for call in self._calls))
+        clients = [client for call in self._calls for client in (call.client, call.next) if client]
+        await asyncio.gather(*(end(client) for client in clients))
 
 
 def _check(callers: int, rate: float, threads: int) -> None:
@@ -472,29 +471,24 @@ def _make_room(callers: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def _stages(call: _Call, report: CallerReport) -> dict[str, float]:
-    stages = {"answer": call.answer_ms, **report.stages_ms}
-    if "connected" in stages:
-        stages["in all"] = call.answer_ms + stages["connected"]
-    return stages
-
-
-def _cause(report: CallerReport) -> str | None:
-    """Why a call is not there; None if it is, or may be yet."""
-    if report.failure is not None:
-        return report.failure
-    state: str = report.state
-    return state if state in {"failed", "closed"} else None
-
-
-def _instant(before: Moment, now: Moment) -> Instant:
-    # Counts began anew in between.
+def _instant(before: Moment, now: Moment, longest_gap_ms: float) -> Instant:
+    # Counts of media began anew in between.
     anew = before.measuring != now.measuring
+
+    def media(before: int, now: int) -> int:
+        return max(now - (0 if anew else before), 0)
+
     return Instant(
         at_s=now.at_s,
         connecting=now.asking + now.connecting,
         connected=now.connected,
         failed=sum(now.failures.values()),
-        received=max(now.received - (0 if anew else before.received), 0),
-        lost=max(now.lost - (0 if anew else before.lost), 0),
+        received=media(before.received, now.received),
+        lost=media(before.lost, now.lost),
+        unreturned=media(before.unreturned, now.unreturned),
+        placed=now.placed - before.placed,
+        refused=now.refused - before.refused,
+        dropped=now.dropped - before.dropped,
+        moved=now.moved - before.moved,
+        longest_gap_ms=longest_gap_ms,
     )

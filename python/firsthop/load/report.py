@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from rich import box
@@ -11,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from firsthop.load.measured import STAGES, Measured, gap_percentile, percentile
+from firsthop.load.measured import STAGES, Instant, Measured, gap_percentile, percentile
 
 PERCENTS: Final = (50, 95, 99)
 
@@ -52,11 +53,24 @@ def as_json(measured: Measured) -> dict[str, Any]:
             "stood": measured.stood,
             "failed": measured.failed,
             "unfinished": measured.unfinished,
+            "dropped": sum(measured.dropped.values()),
+            "moved": len(measured.moves),
             "per_second": _rounded(measured.started / measured.ramp_s if measured.ramp_s else 0.0),
         },
         "failures": {
             cause: {"calls": count, "example": measured.examples.get(cause)}
             for cause, count in measured.failures.items()
+        },
+        "dropped": dict(measured.dropped),
+        "handovers": {
+            "moved": len(measured.moves),
+            "failed": sum(measured.moves_failed.values()),
+            "failures": {
+                cause: {"moves": count, "example": measured.move_examples.get(cause) or None}
+                for cause, count in measured.moves_failed.items()
+            },
+            "took_ms": _json(figures([move.took_ms for move in measured.moves])),
+            "gap_ms": _json(figures(measured.move_gaps_ms)),
         },
         "setup_ms": {
             stage: {"calls": len(measured.stages_ms[stage])}
@@ -69,6 +83,7 @@ def as_json(measured: Measured) -> dict[str, Any]:
             "talks": measured.talks,
             **{name: totals[name] for name in ("sent", "received", "lost")},
             "lost_percent": _number(measured.lost_percent),
+            "unreturned": measured.unreturned,
             **{name: totals[name] for name in ("reordered", "duplicated", "messages")},
             **{name: totals[name] for name in ("sent_bytes", "received_bytes")},
             "gap_ms": _json(gap_figures(measured.gaps)),
@@ -79,6 +94,8 @@ def as_json(measured: Measured) -> dict[str, Any]:
             "marks_missed": measured.marks_missed,
             "listeners": measured.listeners,
         },
+        "began_unix_s": _rounded(measured.began),
+        "course": [_course(instant) for instant in measured.instants],
         "load": {
             "busiest_thread": _rounded(measured.own.busiest),
             "waited_for_a_core": _number(measured.own.waited),
@@ -103,6 +120,12 @@ def _parts(measured: Measured) -> Iterator[RenderableType]:
             example = Text(measured.examples.get(cause, ""), "dim", overflow="fold")
             grid.add_row(Text(cause, "red"), f"{count:,}", example)
         yield grid
+    if measured.moves_failed:
+        grid = _grid("not moved because of", "times", "")
+        for cause, count in measured.moves_failed.items():
+            example = Text(measured.move_examples.get(cause, ""), "dim", overflow="fold")
+            grid.add_row(Text(cause, "red"), f"{count:,}", example)
+        yield grid
     rows = list(rows_of(measured))
     if rows:
         grid = _grid("ms", "p50", "p95", "p99", "max", "")
@@ -120,6 +143,10 @@ def headline(measured: Measured) -> str:
     calls = f"{measured.stood:,} of {measured.started:,} calls stood"
     if measured.failed:
         calls += f", {measured.failed:,} failed"
+    if dropped := sum(measured.dropped.values()):
+        calls += f" ({dropped:,} of them dropped)"
+    if measured.moves:
+        calls += f", {len(measured.moves):,} moved"
     if measured.unfinished:
         calls += f", {measured.unfinished:,} were being set up"
     if measured.ended_early:
@@ -140,6 +167,8 @@ def rows_of(measured: Measured) -> Iterator[tuple[str, Figures, str]]:
         ("jitter (RFC 3550)", measured.jitter_ms, "calls"),
         ("round trip", measured.round_trip_ms, "calls"),
         ("mouth to ear", measured.delays_ms, "marks"),
+        ("moving elsewhere", [move.took_ms for move in measured.moves], "moves"),
+        ("silence at a move", measured.move_gaps_ms, "moves"),
     ):
         found = figures(values)
         if found is not None:
@@ -162,6 +191,8 @@ def lines(measured: Measured) -> Iterator[str]:
             f"{totals['lost']:,} lost{percent}, {totals['reordered']:,} out of order, "
             f"{totals['duplicated']:,} twice"
         )
+        if measured.unreturned is not None:
+            yield f"{measured.unreturned:,} of those sent did not come back"
     if not measured.talks:
         yield _SILENT
     elif not measured.echoes:
@@ -186,6 +217,10 @@ def shown(value: float) -> str:
     if math.isinf(value):
         return "> 500"
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _course(instant: Instant) -> dict[str, float]:
+    return {name: _rounded(value) for name, value in asdict(instant).items()}
 
 
 def _grid(*headings: str) -> Table:

@@ -150,6 +150,7 @@ pub(crate) fn offer(now: Instant, config: &Config) -> (Offer, String) {
         local: caller_address(),
         certificate: CERTIFICATE.clone(),
         channel: Some("oai-events".to_owned()),
+        wanted: Some(Arc::from("handover")),
         talk: config
             .talks
             .then(|| Talk::new(Arc::new(marked()), beginning)),
