@@ -25,6 +25,7 @@ mod endpoint;
 mod event;
 mod frames;
 mod g711;
+mod lately;
 mod lateness;
 mod level;
 pub mod listen;

@@ -273,6 +273,13 @@ impl Paths {
         }
     }
 
+    /// The route by which the path of `route` goes now.
+    pub fn latest(&self, route: Route) -> Option<Route> {
+        let mut paths = self.paths.iter();
+        let path = paths.find(|path| path.route.path() == route.path());
+        path.map(|path| path.route)
+    }
+
     /// What the path of `route` has shown.
     pub fn standing(&self, route: Route) -> Option<Standing> {
         self.paths

@@ -20,6 +20,7 @@ use str0m::{Input, Output, Rtc, RtcError};
 
 use crate::codec::Codec;
 use crate::event::{CloseReason, Event, SessionId, UtteranceId};
+use crate::lately::Lately;
 use crate::negotiation::{self, Beginning};
 pub use crate::negotiation::{AcceptError, SessionConfig};
 use crate::offer::OfferError;
@@ -121,6 +122,8 @@ pub struct Session {
     paths: Paths,
     /// The ICE agent's latest check, for paths that show up after it.
     asked: Option<Check>,
+    /// Media that may not have arrived when the client moves to another relay.
+    lately: Lately,
     /// When the client last answered a check.
     consent: Instant,
     voices: Voices,
@@ -165,6 +168,7 @@ impl Session {
             rtc_deadline: now,
             paths: Paths::new(now),
             asked: None,
+            lately: Lately::default(),
             consent: now,
             voices: Voices::default(),
             channel: None,
@@ -257,6 +261,7 @@ impl Session {
             },
             _ => self.counts.malformed += 1,
         }
+        self.follow(now, out);
     }
 
     /// Leaves the path of `route`, whose edge relay is silent, if there is another. Returns whether
@@ -504,7 +509,8 @@ impl Session {
                     return;
                 }
                 Ok(Output::Transmit(transmit)) => {
-                    self.transmit(transmit.destination, Vec::from(transmit.contents), out);
+                    let packet = Vec::from(transmit.contents);
+                    self.transmit(now, transmit.destination, packet, out);
                 }
                 Ok(Output::Event(event)) => self.handle(now, event, out),
                 // Of SCTP only the closing fails: the client left while its channel was not up yet.
@@ -515,10 +521,17 @@ impl Session {
         self.finish(CloseReason::InternalError, out);
     }
 
-    fn transmit(&mut self, client: SocketAddr, packet: Vec<u8>, out: &mut Outbox) {
-        if demux::kind(&packet) != Some(Kind::Stun) {
+    fn transmit(&mut self, now: Instant, client: SocketAddr, packet: Vec<u8>, out: &mut Outbox) {
+        let kind = demux::kind(&packet);
+        if kind != Some(Kind::Stun) {
             return match self.paths.media(client) {
-                Some(route) => self.transmit_by(route, packet, out),
+                Some(route) => {
+                    let latest = self.paths.latest(route).unwrap_or(route);
+                    if kind == Some(Kind::Rtp) {
+                        self.lately.sent(now, latest, &packet);
+                    }
+                    self.transmit_by(latest, packet, out);
+                }
                 None => self.counts.unproved += 1,
             };
         }
@@ -550,6 +563,18 @@ impl Session {
                     });
                 }
             }
+        }
+    }
+
+    /// Sends again what went lately by a relay by which the client does not come any more.
+    fn follow(&mut self, now: Instant, out: &mut Outbox) {
+        let before = self.lately.route();
+        let latest = before.and_then(|before| self.paths.latest(before));
+        let Some(route) = latest.filter(|&latest| before != Some(latest)) else {
+            return;
+        };
+        for packet in self.lately.follow(now, route) {
+            self.transmit_by(route, packet, out);
         }
     }
 

@@ -48,6 +48,22 @@ fn answers_follow_the_first_srtp_packet_when_the_new_relay_knows_the_flow() {
 }
 
 #[test]
+fn what_the_relay_before_passed_on_in_vain_comes_by_the_new_one() {
+    let mut world = World::relayed();
+    let client = call(&mut world);
+    world.flow_cache = true;
+    world.speak(client, &opus_packets(&sweep(25_000)));
+    for step in 0..20 {
+        let (old, new) = (step % 2, (step + 1) % 2);
+        world.via = Some(new);
+        world.forgotten = Some(old);
+        // At any moment between two packets, and not again within a second.
+        world.run(Duration::from_millis(1001 + step as u64 * 3));
+        assert_eq!(world.gaps(client), 0, "move {step}");
+    }
+}
+
+#[test]
 fn what_only_claims_to_be_the_client_moves_nothing() {
     let mut world = World::relayed();
     let client = call(&mut world);

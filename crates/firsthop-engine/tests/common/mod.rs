@@ -206,6 +206,9 @@ pub(crate) struct World {
     pub(crate) media_by_socket: [u64; 2],
     /// Relays share what they know of flows: one that does not know a flow forwards all the same.
     pub(crate) flow_cache: bool,
+    /// A relay whose packets do not reach clients any more: a balancer translates addresses for
+    /// another one.
+    pub(crate) forgotten: Option<usize>,
     /// Packets for clients that each relay has passed on.
     pub(crate) passed_down: [u64; 2],
     pub(crate) link: Link,
@@ -269,6 +272,7 @@ impl World {
             passed_by_socket: [0; 2],
             media_by_socket: [0; 2],
             flow_cache: false,
+            forgotten: None,
             passed_down: [0; 2],
             link: CLEAN,
             sound: PCM,
@@ -867,6 +871,9 @@ impl World {
                 self.fly(upstream_address(relay), shard_address(), datagram);
             }
             self.passed_down[relay] += deliveries.len() as u64;
+            if self.forgotten == Some(relay) {
+                continue;
+            }
             for (socket, client, payload) in deliveries {
                 let media = demux::kind(&payload) != Some(Kind::Stun);
                 self.passed_by_socket[socket] += 1;
