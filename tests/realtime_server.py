@@ -531,6 +531,7 @@ class RealtimeServer:
         self.connections: list[Connection] = []
         """All that were accepted, the newest last."""
         self.released = asyncio.Event()
+        self._ending = asyncio.Event()
         self._host, self._port = host, port
         self._server: Server | None = None
         self._news = asyncio.Event()
@@ -553,6 +554,7 @@ class RealtimeServer:
 
     async def start(self) -> None:
         """Listen; at the same port as before, if it did before."""
+        self._ending.clear()
         self._server = await serve(
             self._converse,
             self._host,
@@ -570,6 +572,7 @@ class RealtimeServer:
         """Break off all connections, and stop listening."""
         if self._server is None:
             return
+        self._ending.set()
         await self.drop()
         self._server.close(close_connections=True)
         await self._server.wait_closed()
@@ -647,7 +650,8 @@ class RealtimeServer:
         self.handshakes += 1
         self._news.set()
         if self.hang:
-            await asyncio.Event().wait()
+            # The library waits for handshakes when it closes.
+            await self._ending.wait()
         shown = {request.headers.get("Authorization"), request.headers.get("api-key")}
         wanted = {f"Bearer {self.api_key}", self.api_key}
         if self.refuse is None and self.api_key is not None and not shown & wanted:

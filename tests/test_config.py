@@ -28,7 +28,7 @@ def settings_file(tmp_path: Path) -> Path:
 
 def refused(environment: dict[str, str], path: Path | None = None) -> ConfigError:
     with pytest.raises(ConfigError) as error:
-        load(path, environment)
+        load([] if path is None else [path], environment)
     return error.value
 
 
@@ -40,7 +40,7 @@ def variable(key: str) -> str:
 
 
 def test_defaults_need_nothing_and_keep_to_this_machine() -> None:
-    settings = load(None, {})
+    settings = load((), {})
     assert settings.keys == {}
     assert settings.backend == "realtime"
     assert settings.signaling.listen == "127.0.0.1:8080"
@@ -53,7 +53,7 @@ def test_defaults_need_nothing_and_keep_to_this_machine() -> None:
 
 
 def test_default_cluster_of_relay_allows_the_default_transceiver() -> None:
-    settings = load(None, {})
+    settings = load((), {})
     [cluster] = settings.relay.clusters
     port = int(settings.transceiver.listen.rpartition(":")[2])
     assert cluster.id == settings.transceiver.cluster
@@ -62,28 +62,38 @@ def test_default_cluster_of_relay_allows_the_default_transceiver() -> None:
 
 def test_environment_wins_over_the_file_and_the_file_over_defaults(settings_file: Path) -> None:
     settings_file.write_text("relay: {workers: 3, flow_capacity: 500}\nbackend: echo\n")
-    settings = load(settings_file, {"FIRSTHOP_RELAY__WORKERS": "7"})
+    settings = load([settings_file], {"FIRSTHOP_RELAY__WORKERS": "7"})
     assert settings.relay.workers == 7
     assert settings.relay.flow_capacity == 500
     assert settings.backend == "echo"
     assert settings.relay.flow_idle_seconds == 35
 
 
+def test_the_last_of_several_files_wins(settings_file: Path, tmp_path: Path) -> None:
+    later = tmp_path / "later.yaml"
+    settings_file.write_text("relay: {workers: 3, flow_capacity: 500}\nbackend: echo\n")
+    later.write_text("relay: {workers: 4}\n")
+    settings = load([settings_file, later], {})
+    assert settings.relay.workers == 4
+    assert settings.relay.flow_capacity == 500
+    assert settings.backend == "echo"
+
+
 def test_a_key_of_the_environment_replaces_that_of_the_file(settings_file: Path) -> None:
     settings_file.write_text(yaml.safe_dump({"keys": {0: KEY, 1: KEY}}))
-    settings = load(settings_file, {"FIRSTHOP_KEYS__0": SECRET})
+    settings = load([settings_file], {"FIRSTHOP_KEYS__0": SECRET})
     assert settings.key_bytes() == {0: bytes.fromhex(SECRET), 1: bytes.fromhex(KEY)}
 
 
 def test_an_empty_file_and_foreign_variables_change_nothing(settings_file: Path) -> None:
     settings_file.write_text("")
-    assert load(settings_file, {"PATH": "/bin", "HOME": "/"}) == load(None, {})
+    assert load([settings_file], {"PATH": "/bin", "HOME": "/"}) == load((), {})
 
 
 def test_all_settings_survive_being_written_and_read_again(settings_file: Path) -> None:
-    settings = load(None, {"FIRSTHOP_KEYS": json.dumps({"0": KEY})})
+    settings = load((), {"FIRSTHOP_KEYS": json.dumps({"0": KEY})})
     settings_file.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    assert load(settings_file, {}) == settings
+    assert load([settings_file], {}) == settings
 
 
 @pytest.mark.parametrize(
@@ -116,7 +126,7 @@ def test_all_settings_survive_being_written_and_read_again(settings_file: Path) 
     ],
 )
 def test_every_kind_of_value_can_be_set_by_a_variable(key: str, text: str, value: object) -> None:
-    found: Any = load(None, {variable(key): text})
+    found: Any = load((), {variable(key): text})
     for part in key.split("."):
         found = getattr(found, part)
     assert found == value
@@ -132,11 +142,11 @@ def test_variables_that_kubernetes_sets_for_our_services_are_not_settings() -> N
         "FIRSTHOP_RELAY_PORT_3478_UDP": "udp://10.0.0.1:3478",
         "FIRSTHOP_RELAY_PORT_3478_UDP_ADDR": "10.0.0.1",
     }
-    assert load(None, environment) == load(None, {})
+    assert load((), environment) == load((), {})
 
 
 def test_settings_cannot_be_changed() -> None:
-    settings = load(None, {})
+    settings = load((), {})
     with pytest.raises(ValidationError):
         settings.relay.workers = 3  # type: ignore[misc]
 
@@ -206,6 +216,16 @@ def test_settings_cannot_be_changed() -> None:
         ("transceiver.advertise", '["192.0.2.1:0"]', "that clients can send to"),
         ("transceiver.advertise_tcp", '["0.0.0.0:443"]', "that clients can send to"),
         ("transceiver.direct", "perhaps", "boolean"),
+        ("transceiver.loopback", "perhaps", "boolean"),
+        ("transceiver.drain_seconds", "-1", "greater than or equal to 0"),
+        ("transceiver.drain_seconds", "86401", "less than or equal to 86400"),
+        ("transceiver.drain_seconds", "inf", "less than or equal to 86400"),
+        ("transceiver.drain_seconds", "nan", "than or equal to"),
+        ("transceiver.handover_seconds", "601", "less than or equal to 600"),
+        ("transceiver", '{"drain_seconds": 20}', "to be at least handover_seconds"),
+        ("relay.drain_seconds", "soon", "number"),
+        ("agent.drain_seconds", "-1", "greater than or equal to 0"),
+        ("gateway.drain_seconds", "-1", "greater than or equal to 0"),
         ("transceiver.max_sessions", "0", "greater than or equal to 1"),
         ("transceiver.token_lifetime_seconds", "90000", "less than or equal to 86400"),
         ("signaling.allowed_origins", '["https://a.example/"]', "expected scheme://host"),
@@ -244,8 +264,8 @@ def test_a_long_bad_value_is_shown_in_part() -> None:
 
 def test_a_wildcard_transceiver_is_fine_without_relay_or_with_an_address_for_it() -> None:
     anywhere = {"FIRSTHOP_TRANSCEIVER__LISTEN": "0.0.0.0:3500"}
-    load(None, {**anywhere, "FIRSTHOP_TRANSCEIVER__DIRECT": "true"})
-    load(None, {**anywhere, "FIRSTHOP_TRANSCEIVER__REACHABLE_IP": "10.0.0.7"})
+    load((), {**anywhere, "FIRSTHOP_TRANSCEIVER__DIRECT": "true"})
+    load((), {**anywhere, "FIRSTHOP_TRANSCEIVER__REACHABLE_IP": "10.0.0.7"})
 
 
 @pytest.mark.parametrize(
@@ -311,12 +331,12 @@ def test_a_file_that_cannot_be_read_is_refused_by_its_path(tmp_path: Path) -> No
 
 def test_keys_that_are_missing_are_asked_for_with_the_way_to_make_one() -> None:
     with pytest.raises(ConfigError, match="firsthop key") as error:
-        load(None, {}).key_bytes()
+        load((), {}).key_bytes()
     assert error.value.key == "keys"
 
 
 def test_key_to_seal_with_has_to_be_among_the_keys() -> None:
-    settings = load(None, {"FIRSTHOP_KEYS__1": KEY, "FIRSTHOP_KEYS__2": KEY})
+    settings = load((), {"FIRSTHOP_KEYS__1": KEY, "FIRSTHOP_KEYS__2": KEY})
     with pytest.raises(ConfigError, match="which has 1, 2") as error:
         settings.key_bytes()
     assert error.value.key == "key_id"
@@ -365,7 +385,7 @@ def test_no_error_of_a_file_shows_a_key(settings_file: Path, text: str) -> None:
 
 
 def test_keys_do_not_show_in_a_repr() -> None:
-    settings = load(None, {"FIRSTHOP_KEYS__0": SECRET})
+    settings = load((), {"FIRSTHOP_KEYS__0": SECRET})
     assert SECRET not in repr(settings)
     assert SECRET not in str(settings)
 
@@ -396,7 +416,7 @@ def test_no_error_shows_a_password(environment: dict[str, str]) -> None:
 
 def test_a_password_is_kept_and_shows_neither_in_a_repr_nor_when_settings_are_written() -> None:
     url = f"redis://me:{PASSWORD}@10.0.0.9:6379/2"
-    settings = load(None, {"FIRSTHOP_RELAY__FLOW_CACHE__URL": url})
+    settings = load((), {"FIRSTHOP_RELAY__FLOW_CACHE__URL": url})
     assert settings.relay.flow_cache.url == url
     assert PASSWORD not in repr(settings)
     assert PASSWORD not in settings.model_dump_json()
@@ -437,7 +457,7 @@ JSON = st.recursive(
 
 def settings_or_refusal(path: Path | None, environment: dict[str, str]) -> None:
     try:
-        assert isinstance(load(path, environment), Settings)
+        assert isinstance(load([] if path is None else [path], environment), Settings)
     except ConfigError as error:
         assert error.key
         assert error.problem

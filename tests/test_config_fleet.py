@@ -27,7 +27,7 @@ def settings_file(tmp_path: Path) -> Path:
 
 def loaded(values: dict[str, Any], path: Path) -> Settings:
     path.write_text(yaml.safe_dump(values))
-    return load(path, {})
+    return load([path], {})
 
 
 def refused(values: dict[str, Any], path: Path) -> ConfigError:
@@ -37,7 +37,7 @@ def refused(values: dict[str, Any], path: Path) -> ConfigError:
 
 
 def test_by_default_there_is_no_fleet_and_nobody_is_trusted_but_this_machine() -> None:
-    settings = load(None, {})
+    settings = load((), {})
     assert settings.fleet.file is None
     assert settings.fleet.state == "memory"
     assert (settings.relay.site, settings.relay.cluster, settings.relay.edges) == (0, None, ())
@@ -66,12 +66,12 @@ def test_edge_keys_can_be_set_by_variables() -> None:
         "FIRSTHOP_RELAY__CLUSTERS": clusters,
         "FIRSTHOP_EDGE_KEYS__2__KEYS__0": EDGE_KEY,
     }
-    assert load(None, environment).edge_keys[2].keys == {0: EDGE_KEY}
+    assert load((), environment).edge_keys[2].keys == {0: EDGE_KEY}
     environment = {
         "FIRSTHOP_RELAY__CLUSTERS": clusters,
         "FIRSTHOP_EDGE_KEYS": json.dumps({"2": {"keys": {"3": EDGE_KEY}, "key_id": 3}}),
     }
-    assert load(None, environment).edge_keys[2].key_id == 3
+    assert load((), environment).edge_keys[2].key_id == 3
 
 
 def test_one_relay_address_has_one_spelling(settings_file: Path) -> None:

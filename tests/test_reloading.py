@@ -69,7 +69,7 @@ class Files:
         self, environment: dict[str, str] | None = None, changes: dict[str, Any] | None = None
     ) -> Reloading:
         """Start to watch, by hand: `check` looks."""
-        source = Source(self.settings, environment or {})
+        source = Source([self.settings], environment or {})
         settings = source.load().model_copy(update=changes or {})
         made = Reloading(settings, source, relay=True)
         made.tell(self.part.apply)
@@ -118,13 +118,27 @@ async def test_a_change_is_taken_over_without_a_restart(
     with structlog.testing.capture_logs() as logs:
         await reloading.check()
     [told] = files.part.told
-    assert told == Source(files.settings, {}).load() == reloading.settings
+    assert told == Source([files.settings], {}).load() == reloading.settings
     [applied] = [line for line in logs if line["event"] == "settings.applied"]
     assert name in applied["settings"]
     assert KEY not in repr(logs)
     assert NEW_KEY not in repr(logs)
     assert EDGE_KEY not in repr(logs)
     assert "settings.restart_needed" not in [line["event"] for line in logs]
+
+
+async def test_a_change_in_any_of_several_files_is_taken_over(files: Files, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets.yaml"
+    files.write(backend="echo")
+    secrets.write_text(yaml.safe_dump(AT_FIRST))
+    source = Source([files.settings, secrets], {})
+    reloading = Reloading(source.load(), source)
+    reloading.tell(files.part.apply)
+    secrets.write_text(yaml.safe_dump({"keys": {0: KEY, 1: NEW_KEY}, "key_id": 1}))
+    await reloading.check()
+    [told] = files.part.told
+    assert told.key_id == 1
+    assert told.backend == "echo"
 
 
 async def test_other_settings_are_named_and_wait_for_a_restart(files: Files) -> None:
@@ -287,6 +301,6 @@ async def test_a_fleet_file_without_the_relays_own_cluster_is_refused(files: Fil
 def test_a_fleet_file_that_is_wrong_at_the_start_is_refused(tmp_path: Path) -> None:
     fleet = tmp_path / "fleet.yaml"
     fleet.write_text("clusters: 7")
-    source = Source(None, {"FIRSTHOP_FLEET__FILE": str(fleet)})
+    source = Source((), {"FIRSTHOP_FLEET__FILE": str(fleet)})
     with pytest.raises(ConfigError, match="clusters"):
         Reloading(source.load(), source, relay=True)

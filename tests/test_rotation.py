@@ -43,7 +43,7 @@ class Process:
         self._path.write_text(yaml.safe_dump(values))
 
     def start(self) -> None:
-        source = Source(self._path, {})
+        source = Source([self._path], {})
         settings = source.load()
         self.reloading = Reloading(settings, source)
         self.reloading.tell(self.apply)

@@ -299,6 +299,8 @@ class Call(ABC):
         interruptible: Whether the caller's speech stops the agent's. Agents may change it.
         paced: Whether speech leaves as it is heard, so that what was played is known. Else the
             caller gets it as it is made, plays it himself, and says how far he came.
+        continued: Whether the conversation began in another call, so that nobody is to be greeted:
+            `items` has what was said, or will have it before the caller says more.
     """
 
     def __init__(self, call_id: str, *, sample_rate: int, interruptible: bool) -> None:
@@ -306,6 +308,7 @@ class Call(ABC):
         self.sample_rate = sample_rate
         self.interruptible = interruptible
         self.paced = True
+        self.continued = False
         self._waiting: deque[CallEvent] = deque()
         self._wake = asyncio.Event()
         self._playbacks: dict[int, Playback] = {}

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +26,7 @@ from firsthop import __version__
 from firsthop.bench import command as bench_command
 from firsthop.errors import FirsthopError
 from firsthop.load import command as load_command
+from firsthop.options import ConfigOption
 from firsthop.plan import command as plan_command
 from firsthop.steering import command as steer_command
 
@@ -48,10 +49,6 @@ app.add_typer(token_app, name="token")
 app.add_typer(bench_command.app, name="bench")
 app.add_typer(steer_command.app, name="steer")
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="A YAML file of settings; FIRSTHOP_... variables win."),
-]
 BackendOption = Annotated[
     str | None,
     typer.Option(
@@ -178,17 +175,17 @@ def version() -> None:
     print(__version__)
 
 
-def _settings(config: Path | None) -> Settings:
+def _settings(config: Sequence[Path] | None) -> Settings:
     return _source(config).load()
 
 
-def _source(config: Path | None, backend: str | None = None) -> Source:
+def _source(config: Sequence[Path] | None, backend: str | None = None) -> Source:
     from firsthop.reloading import Source
 
     environment = dict(os.environ)
     if backend is not None:
         environment["FIRSTHOP_BACKEND"] = backend
-    return Source(config, environment)
+    return Source(config or (), environment)
 
 
 def _serve_reloading(serve: Callable[..., Coroutine[None, None, None]], source: Source) -> None:

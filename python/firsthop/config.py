@@ -1,7 +1,7 @@
 """Settings: frozen values with good defaults, checked when they are built, then passed in.
 
-They come from one YAML file and from the environment (``FIRSTHOP_RELAY__WORKERS=2``), the
-environment winning; `load` reads both. Every name here is also a value of the Helm chart.
+They come from YAML files and from the environment (``FIRSTHOP_RELAY__WORKERS=2``), the environment
+winning; `load` reads both. Every name here is also a value of the Helm chart.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -70,6 +70,8 @@ _SERVICE_LINK = re.compile(
 
 #: How calls are placed.
 Protocol = Literal["realtime", "whip", "pipecat", "fastrtc"]
+#: How long a part goes on after SIGTERM, in seconds.
+DrainSeconds = Annotated[float, Field(ge=0, le=86_400)]
 #: What a Realtime server may understand or not.
 Capability = Literal["vad", "semantic_vad", "commit", "clear", "cancel", "truncate", "delete"]
 
@@ -163,6 +165,8 @@ class RelaySettings(_Section):
     """Where routing tokens may lead; with a fleet file, that says it."""
     health_listen: TransportAddress = "127.0.0.1:9478"
     """HTTP with /healthz, /readyz and /metrics."""
+    drain_seconds: DrainSeconds = 0
+    """How long it forwards on after SIGTERM, at most, while packets come; 0: it ends at once."""
 
     @model_validator(mode="after")
     def _entries_outlive_flows(self) -> Self:
@@ -199,6 +203,12 @@ class TransceiverSettings(_Section):
     """Calls at the same time; further offers get 503."""
     token_lifetime_seconds: int = Field(12 * 3600, ge=60, le=24 * 3600)
     """How long a call can last: its routing token expires."""
+    drain_seconds: DrainSeconds = 0
+    """How long running calls go on after SIGTERM, at most; 0: they are hung up at once."""
+    handover_seconds: float = Field(30.0, ge=0, le=600)
+    """So long before the end of a drain the calls that are left are asked to go on elsewhere."""
+    loopback: bool = True
+    """Whether it has to reach itself by a call, at the start and every 10 s, to be ready."""
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:
@@ -206,6 +216,15 @@ class TransceiverSettings(_Section):
         anywhere = ipaddress.ip_address(host).is_unspecified and self.reachable_ip is None
         if anywhere and not self.direct:
             raise ValueError("listen names no address of its own, so set reachable_ip for relays")
+        return self
+
+    @model_validator(mode="after")
+    def _hands_over_while_it_drains(self) -> Self:
+        if 0 < self.drain_seconds < self.handover_seconds:
+            raise ValueError(
+                "expected drain_seconds, unless it is 0, to be at least handover_seconds: calls "
+                "are handed over at the end of it"
+            )
         return self
 
 
@@ -292,6 +311,8 @@ class GatewaySettings(_Section):
 
     listen: TransportAddress = "127.0.0.1:8090"
     """Where it takes offers, for any cluster."""
+    drain_seconds: DrainSeconds = 0
+    """How long requests and WebSockets under way go on after SIGTERM, at most."""
 
 
 class AudioSettings(_Section):
@@ -432,6 +453,8 @@ class AgentSettings(_Section):
     """Keys of the transceivers and others who may connect. None: only this machine is served."""
     max_calls: int = Field(200, ge=1)
     """Calls at the same time; further ones get 503."""
+    drain_seconds: DrainSeconds = 0
+    """How long running calls go on after SIGTERM, at most; 0: they are hung up at once."""
     instructions: str = Field(
         "You are a voice assistant. Answer in one to three short sentences, as people speak: no "
         "lists, no markup, numbers in words where that is how one says them.",
@@ -565,8 +588,12 @@ class Settings(BaseSettings):
         return {key_id: bytes.fromhex(key) for key_id, key in self.keys.items()}
 
 
-def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
-    """Read the settings from a YAML file, if one is given, and from the environment.
+def load(paths: Sequence[Path], environment: Mapping[str, str]) -> Settings:
+    """Read the settings from YAML files and from the environment.
+
+    Args:
+        paths: The files. What several set is as the last one has it.
+        environment: Variables, which win over files.
 
     Raises:
         ConfigError: Names the first setting that is wrong, and what is allowed.
@@ -574,7 +601,10 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
     variables = _Environment(Settings)
     variables.env_vars = {name.lower(): value for name, value in environment.items()}
     expected = "settings, as `firsthop settings` shows them"
-    values = overlaid({} if path is None else yamlfile.read(path, expected), variables())
+    values: dict[str, Any] = {}
+    for path in paths:
+        values = overlaid(values, yamlfile.read(path, expected))
+    values = overlaid(values, variables())
     try:
         settings = Settings(**values)
     except ValidationError as error:

@@ -10,6 +10,7 @@
     │   ├── AccessError      ... because of who asks, or from where
     │   ├── UnknownCallError ... because there is no such call
     │   └── OverloadedError  ... because there is no room
+    │       └── DrainingError    ... because this process ends, and others do not
     ├── EventError           an event on a channel is refused; names the event
     ├── SessionClosed        the call is over; ``reason`` tells why
     └── BackendError         an agent, or what it depends on, failed
@@ -130,6 +131,17 @@ class OverloadedError(SignalingError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, status=503, code="overloaded")
+
+
+class DrainingError(OverloadedError):
+    """This process takes no new calls: it ends once those that it has are over."""
+
+    #: Who asks again is taken to another one.
+    retry_after_seconds = 1
+
+    def __init__(self) -> None:
+        super().__init__("this server is about to end and takes no new calls; ask again")
+        self.code = "draining"
 
 
 class EventError(FirsthopError):

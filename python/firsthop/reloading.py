@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -45,9 +45,9 @@ Apply = Callable[[Settings], None]
 
 @dataclass(frozen=True)
 class Source:
-    """Where settings come from: a file, if there is one, and the environment as it was at start."""
+    """Where settings come from: files, if there are any, and the environment as it was at start."""
 
-    path: Path | None
+    paths: Sequence[Path]
     environment: Mapping[str, str]
 
     def load(self) -> Settings:
@@ -56,7 +56,7 @@ class Source:
         Raises:
             ConfigError: One is wrong.
         """
-        return load(self.path, self.environment)
+        return load(self.paths, self.environment)
 
 
 class Reloading:
@@ -87,8 +87,9 @@ class Reloading:
             self._files.append(fleet)
         #: What the files said at the start, and what they said when they were last right.
         self._first = self._last = settings
-        if source is not None and source.path is not None:
-            own = WatchedFile(source.path, lambda _: source.load(), self._take_settings)
+        if source is not None and source.paths:
+            first, *beside = source.paths
+            own = WatchedFile(first, lambda _: source.load(), self._take_settings, beside)
             self._first = self._last = own.load()
             self._files.append(own)
         self._reading: asyncio.Task[None] | None = None

@@ -24,6 +24,7 @@ from rich.text import Text
 from firsthop.backends.base import Backend
 from firsthop.backends.function import Agent, FunctionBackend
 from firsthop.config import ENVIRONMENT_PREFIX, Settings, load
+from firsthop.draining import ClosesConnections, Draining
 from firsthop.errors import ConfigError, FirsthopError
 from firsthop.fleet.beat import Beat
 from firsthop.fleet.heartbeat import Heartbeat
@@ -58,7 +59,7 @@ def run(agent: Agent, settings: Settings | None = None) -> None:
         SystemExit: Something stands in the way; a line on stderr says what to do about it.
     """
     try:
-        settings = settings if settings is not None else load(None, os.environ)
+        settings = settings if settings is not None else load((), os.environ)
         logs.configure(settings.log_format)
         name = f"{agent.__module__}:{getattr(agent, '__qualname__', 'agent')}"
         settings = settings.model_copy(update={"backend": name})
@@ -133,7 +134,8 @@ async def serve_relay(
     if take_over and path is None:
         raise ConfigError("relay.takeover_socket", "both relays need it to hand over; set a path")
     reloading = Reloading(settings, source, relay=True)
-    relay = RelayService(reloading.settings, Metrics())
+    metrics = Metrics()
+    relay = RelayService(reloading.settings, metrics)
     async with (
         _running_relay(relay, Path(path) if take_over and path else None) as inherited,
         _reporting(reloading, relay.beat, relay.apply),
@@ -159,6 +161,7 @@ async def serve_relay(
             "",
             inherited=inherited,
             until=until_taken_over,
+            draining=Draining("relay", relay, settings.relay.drain_seconds, metrics),
         )
 
 
@@ -170,7 +173,8 @@ async def serve_transceiver(settings: Settings, *, source: Source | None = None)
         source: Where they come from, if they may change meanwhile.
     """
     reloading = Reloading(settings, source)
-    transceiver = TransceiverService(settings, Metrics())
+    metrics = Metrics()
+    transceiver = TransceiverService(settings, metrics)
     async with (
         _running_transceiver(transceiver),
         _reporting(reloading, transceiver.beat, transceiver.apply),
@@ -180,8 +184,14 @@ async def serve_transceiver(settings: Settings, *, source: Source | None = None)
             ("transceiver", f"udp {', '.join(transceiver.listening)}", "from relays"),
             *_signaling(settings),
         ]
+        seconds = settings.transceiver.drain_seconds
         await _serve_http(
-            transceiver.app(), settings.signaling.listen, "signaling.listen", rows, ""
+            transceiver.app(),
+            settings.signaling.listen,
+            "signaling.listen",
+            rows,
+            "",
+            draining=Draining("transceiver", transceiver, seconds, metrics),
         )
 
 
@@ -197,13 +207,21 @@ async def serve_gateway(settings: Settings, *, source: Source | None = None) -> 
         StartError: It could not start.
     """
     reloading = Reloading(settings, source)
-    gateway = GatewayService(settings, Metrics())
+    metrics = Metrics()
+    gateway = GatewayService(settings, metrics)
     reloading.tell(gateway.apply)
     gateway.start()
     try:
         async with _watched(reloading):
             rows = [("gateway", f"http://{settings.gateway.listen}", "/healthz, /readyz, /metrics")]
-            await _serve_http(gateway.app(), settings.gateway.listen, "gateway.listen", rows, "")
+            await _serve_http(
+                gateway.app(),
+                settings.gateway.listen,
+                "gateway.listen",
+                rows,
+                "",
+                draining=Draining("gateway", gateway, settings.gateway.drain_seconds, metrics),
+            )
     finally:
         await gateway.stop()
 
@@ -213,13 +231,21 @@ async def serve_agent(settings: Settings) -> None:
     # Other parts start without the packages that only this one needs.
     from firsthop.agent.service import AgentService
 
-    agent = AgentService(settings, Metrics())
+    metrics = Metrics()
+    agent = AgentService(settings, metrics)
     async with _ready_agent(agent):
         note = "/v1/realtime by WebSocket, /docs, /metrics"
         rows = [("agent", f"http://{settings.agent.listen}", note)]
         if not settings.agent.api_keys:
             rows.append(("", "no API keys set: serves this machine only", "agent.api_keys"))
-        await _serve_http(agent.app(), settings.agent.listen, "agent.listen", rows, "")
+        await _serve_http(
+            agent.app(),
+            settings.agent.listen,
+            "agent.listen",
+            rows,
+            "",
+            draining=Draining("agent", agent, settings.agent.drain_seconds, metrics),
+        )
 
 
 @asynccontextmanager
@@ -379,6 +405,7 @@ async def _serve_http(
     *,
     inherited: socket.socket | None = None,
     until: Callable[[socket.socket], Coroutine[None, None, None]] | None = None,
+    draining: Draining | None = None,
 ) -> None:
     """Serve HTTP until SIGINT or SIGTERM, after telling what listens where.
 
@@ -390,6 +417,7 @@ async def _serve_http(
         next_step: What the user may do next.
         inherited: A listening socket of another process; used if it is at `address`.
         until: Given the listening socket; ends the server when it returns.
+        draining: Done at the first SIGTERM; then the server ends. A second one does not wait.
     """
     host, _, port = address.rpartition(":")
     # Bound here, so that a port that is taken is our error and not uvicorn's exit.
@@ -397,7 +425,9 @@ async def _serve_http(
     bound = _inherit(inherited, host.strip("[]"), int(port))
     with _explained(section):
         bound = bound or _bind(name, host.strip("[]"), int(port))
-    server = _Server(http_config(app), lambda: _announce(rows, next_step))
+    if draining is not None:
+        app.add_middleware(ClosesConnections, draining=draining)
+    server = _Server(http_config(app), lambda: _announce(rows, next_step), draining)
     async with _beside(None if until is None else until(bound), server, section):
         await server.serve(sockets=[bound])
 
@@ -465,11 +495,15 @@ def _bind(name: str, host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with our own word at the start and no traceback at the end."""
+    """uvicorn, with our own word at the start, and an end that waits for what is under way."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, started: Callable[[], None], draining: Draining | None
+    ) -> None:
         super().__init__(config)
         self._started = started
+        self._draining = draining
+        self._ending: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
@@ -479,20 +513,30 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on SIGINT and SIGTERM.
+        """Stop on SIGINT; on SIGTERM too, once the part is drained.
 
-        Unlike uvicorn's, these are not raised again afterwards, and a second one changes nothing:
-        the farewell is short, and an impatient Ctrl-C must not tear it. The loop removes the
-        handlers when it is closed.
+        Unlike uvicorn's, these are not raised again afterwards, and another one while it stops
+        changes nothing: the farewell is short, and an impatient Ctrl-C must not tear it. The loop
+        removes the handlers when it is closed.
         """
         loop = asyncio.get_running_loop()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, self.stop)
-        yield
+        loop.add_signal_handler(signal.SIGINT, self.stop)
+        loop.add_signal_handler(signal.SIGTERM, self._end)
+        try:
+            yield
+        finally:
+            if self._ending is not None:
+                self._ending.cancel()
 
     def stop(self) -> None:
         """End, soon."""
         self.should_exit = True
+
+    def _end(self) -> None:
+        if self.should_exit or self._draining is None or not self._draining.wanted:
+            return self.stop()
+        self._ending = asyncio.create_task(self._draining.run())
+        self._ending.add_done_callback(lambda _: self.stop())
 
 
 def _announce(rows: list[tuple[str, str, str]], next_step: str) -> None:

@@ -17,6 +17,8 @@ KEY_BYTES = 32
 EDGE_KEY_BYTES = 48
 #: What client secrets begin with, and API keys must not.
 CLIENT_SECRET = "ek_"
+#: The header of a call by WebSocket whose conversation began elsewhere, and will be told at once.
+CONTINUED = "Firsthop-Continued"
 #: Shortest API key, in characters: 96 bits, if it is random hex.
 MIN_API_KEY = 24
 _MAX_API_KEY = 256

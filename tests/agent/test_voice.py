@@ -414,6 +414,16 @@ async def test_it_greets_if_it_is_told_to() -> None:
         assert talk.transcripts() == ["Good morning."]
 
 
+async def test_who_was_greeted_in_the_call_before_is_not_greeted_again() -> None:
+    talk = Talk(greeting="Good morning.")
+    talk.call.call.continued = True
+    talk.call.connect()
+    await settled()
+    assert talk.transcripts() == []
+    await talk.call.end()
+    await talk.agent.close()
+
+
 async def test_a_tool_may_speak_up_later() -> None:
     async with talking([ToolRequest("c1", "alarm", "{}")], [Text("It is set.")]) as talk:
         await talk.turn()

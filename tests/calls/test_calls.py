@@ -17,7 +17,7 @@ from firsthop.calls.callid import CallIds
 from firsthop.calls.calls import Calls
 from firsthop.calls.terms import Terms
 from firsthop.config import Settings, TransceiverSettings
-from firsthop.errors import OverloadedError, SignalingError, UnknownCallError
+from firsthop.errors import DrainingError, OverloadedError, SignalingError, UnknownCallError
 from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver import engine as module
 from firsthop.transceiver.engine import EngineLoop
@@ -121,6 +121,47 @@ async def test_calls_that_the_engine_never_let_go_of_end_with_it(exchange: Excha
     assert call.ended == "hung_up"
     await exchange.calls.close()
     assert len(exchange.calls) == 0
+
+
+async def test_calls_that_drain_take_no_new_ones_and_are_over_when_the_last_one_is(
+    exchange: Exchange,
+) -> None:
+    call_id, _ = exchange.calls.open("offer")
+    exchange.calls.drain()
+    assert exchange.calls.draining
+    with pytest.raises(DrainingError) as error:
+        exchange.calls.open("offer")
+    assert (error.value.status, error.value.code) == (503, "draining")
+    with pytest.raises(DrainingError):
+        exchange.calls.open_socket(EventEnd())
+    counted = b'firsthop_signaling_offers_refused_total{code="draining"} 1.0'
+    assert counted in exchange.metrics.render()
+
+    over = asyncio.create_task(exchange.calls.over())
+    answer = asyncio.create_task(exchange.calls.renegotiate(call_id, "offer again"))
+    await exchange.engine.until("renegotiate", 1, "offer again")
+    assert not over.done()
+    answer.cancel()
+    exchange.engine.report(Event.Closed(1, "client_closed"))
+    await over
+
+
+async def test_there_is_no_room_beyond_the_calls_that_settings_allow(exchange: Exchange) -> None:
+    transceiver = TransceiverSettings(max_sessions=1)
+    settings = SETTINGS.model_copy(update={"transceiver": transceiver})
+    ids = CallIds.of(settings)
+    calls = Calls(settings, OwnBackend(idle), exchange.metrics, ids, exchange.loop)
+    assert not calls.full
+    call_id, _ = calls.open("offer")
+    assert calls.full
+    with pytest.raises(OverloadedError) as error:
+        calls.open("offer")
+    assert error.value.code == "overloaded"
+    assert len(exchange.engine.accepted) == 1, "the engine was not asked"
+    # The place is free once the line is, however long the agent stays.
+    calls._calls[call_id].handle(Event.Closed(1, "client_closed"))
+    calls.open("offer")
+    await calls.close()
 
 
 async def test_the_rate_that_a_backend_wants_is_the_calls(exchange: Exchange) -> None:

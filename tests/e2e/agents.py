@@ -143,6 +143,18 @@ async def parrot(call: Call) -> None:
                     call.say(await voice.speak(text, call.sample_rate), text=text)
 
 
+async def archivist(call: Call) -> None:
+    """Greet who comes anew, and answer each turn, and each text, with how many there were."""
+    voice = default_voice()
+    if not call.continued:
+        call.say(await voice.speak("Welcome.", call.sample_rate), text="Welcome.")
+    async for event in call:
+        if _wants_an_answer(event):
+            turns = sum(item.get("role") == "user" for item in call.items)
+            text = f"That was turn number {turns}."
+            call.say(await voice.speak(text, call.sample_rate), text=text)
+
+
 async def butler(call: Call) -> None:
     """Tell a story until the client's tool is asked for, and answer what its application asks."""
     voice = default_voice()

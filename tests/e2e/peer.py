@@ -106,9 +106,11 @@ class Peer:
         await self.connection.setLocalDescription(await self.connection.createOffer())
         return str(self.connection.localDescription.sdp)
 
-    async def call(self, url: str) -> None:
+    async def call(self, url: str, credential: str | None = None) -> None:
         """Place a call, and wait until the session is there."""
         headers = {"Content-Type": "application/sdp"}
+        if credential is not None:
+            headers["Authorization"] = f"Bearer {credential}"
         query = {} if self._channel_id is None else {"data_channel_id": self._channel_id}
         async with http.client(timeout=DEADLINE_S) as client:
             response = await client.post(

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from firsthop.fleet.beat import Place
+from firsthop.fleet.entrance import Entrance
 from firsthop.fleet.model import Fleet, FleetCluster, FleetIngress, Location
+from firsthop.fleet.names import Names
 from firsthop.fleet.probes import Health, Probes
 
 HERE = Location(50.1, 8.7)
@@ -24,6 +26,7 @@ class Server:
         self.answer: bytes | None = READY
         """None: it never answers."""
         self.asked: list[str] = []
+        self.hosts: list[str] = []
         self.connections = 0
         self._server: asyncio.Server | None = None
 
@@ -32,8 +35,13 @@ class Server:
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    @property
+    def port(self) -> int:
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._serve, host, port)
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -44,6 +52,8 @@ class Server:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 self.asked.append(head.split(b" ")[1].decode())
+                lines = head.decode("latin-1").lower().split("\r\n")
+                self.hosts += [line[6:] for line in lines if line.startswith("host: ")]
                 if self.answer is None:
                     await reader.read()
                     return
@@ -169,3 +179,46 @@ async def test_who_never_answers_is_given_up_and_holds_up_nobody(
     assert await down(probes, fleet(cluster(server.url), cluster(other.url, id=2)))
     assert probes.health[Place("cluster", 2)].healthy
     await other.stop()
+
+
+async def test_a_name_stands_for_all_its_addresses_and_each_is_asked() -> None:
+    addresses = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+
+    async def resolve(name: str) -> list[str]:
+        assert name == "pods.example"
+        return addresses
+
+    ready, full = Server(), Server()
+    await ready.start()
+    await full.start("127.0.0.2", ready.port)
+    full.answer = FULL
+    probes = Probes(Names(resolve))
+    here = cluster(f"http://pods.example:{ready.port}/")
+    try:
+        assert probes.entrances(here) == ()
+        await probes.round(fleet(here))
+        assert probes.entrances(here) == tuple(
+            Entrance(f"http://{address}:{ready.port}", "pods.example", state)
+            for address, state in zip(addresses, (True, False, None), strict=True)
+        )
+        assert probes.health[Place("cluster", 1)].healthy
+        assert ready.hosts == full.hosts == [f"pods.example:{ready.port}"]
+
+        del addresses[0]
+        await probes.round(fleet(here))
+        assert [one.ready for one in probes.entrances(here)] == [False, None]
+        await probes.round(fleet(here))
+        assert not probes.health[Place("cluster", 1)].healthy, "nobody wants calls"
+        await probes.round(fleet())
+        assert probes.entrances(here) == ()
+    finally:
+        await probes.close()
+        await ready.stop()
+        await full.stop()
+
+
+async def test_two_urls_for_one_address_are_one(probes: Probes, server: Server) -> None:
+    here = cluster(server.url, server.url + "/")
+    await probes.round(fleet(here))
+    assert probes.entrances(here) == (Entrance(server.url, None, True),)
+    assert server.asked == ["/readyz"]

@@ -6,6 +6,7 @@ import pytest
 
 from firsthop.calls.callid import CallIds
 from firsthop.errors import UnknownCallError
+from firsthop.fleet.entrance import Entrance
 from firsthop.fleet.model import Location
 from firsthop.fleet.view import ClusterState, View
 from firsthop.gateway.asked import Asked
@@ -119,6 +120,78 @@ def test_who_answers_again_is_asked_as_before(targets: Targets) -> None:
     for target in targets.of(PLACE, PARIS, View(FLEET)):
         targets.note(target, reached=True)
     assert urls(targets)[-1] == IAD
+
+
+READY, FULL, SILENT = True, False, None
+PODS = fleet([cluster(1, FRANKFURT, signaling=["http://transceivers:80"])])
+
+
+def pods(*ready: bool | None) -> View:
+    """A cluster whose one name stands for several transceivers."""
+    found = tuple(
+        Entrance(f"http://10.0.0.{number}:80", "transceivers", state)
+        for number, state in enumerate(ready)
+    )
+    return View(PODS, {1: ClusterState(entrances=found)})
+
+
+def numbers(targets: Targets, view: View, asked: Asked = PLACE) -> list[int]:
+    return [int(url.removesuffix(":80").rpartition(".")[2]) for url in urls(targets, asked, view)]
+
+
+def test_those_are_asked_first_that_want_calls_and_last_those_that_do_not(
+    targets: Targets,
+) -> None:
+    view = pods(FULL, SILENT, READY, FULL, READY)
+    assert numbers(targets, view) == [2, 4, 1, 0, 3]
+    assert numbers(targets, view)[:2] == [4, 2], "they take turns"
+
+
+def test_turns_are_even_among_those_that_want_calls(targets: Targets) -> None:
+    view = pods(READY, FULL, FULL, FULL, READY)
+    firsts = [numbers(targets, view)[0] for _ in range(10)]
+    assert sorted(firsts) == [0] * 5 + [4] * 5
+
+
+def test_who_wants_calls_but_cannot_be_reached_comes_after_those_of_whom_nothing_is_known(
+    targets: Targets,
+) -> None:
+    view = pods(READY, SILENT, FULL)
+    [target, *_] = targets.of(PLACE, PARIS, view)
+    targets.note(target, reached=False)
+    assert numbers(targets, view) == [1, 0, 2]
+
+
+def test_many_that_want_calls_are_asked_and_few_others(targets: Targets) -> None:
+    view = pods(*[READY] * 12, *[SILENT] * 5, *[FULL] * 5)
+    asked = numbers(targets, view)
+    assert all(number < 12 for number in asked[:8])
+    assert all(12 <= number < 17 for number in asked[8:])
+    assert (len(asked), len(set(asked))) == (11, 11)
+
+
+def test_if_none_wants_calls_some_are_asked_all_the_same(targets: Targets) -> None:
+    assert len(numbers(targets, pods(*[FULL] * 12))) == 3
+
+
+def test_a_call_that_is_there_is_as_well_asked_for_at_one_that_wants_no_others(
+    targets: Targets,
+) -> None:
+    asked = Asked(call_id=call_in(1))
+    assert numbers(targets, pods(SILENT, FULL, READY), asked) == [2, 1, 0]
+
+
+def test_what_a_key_finds_does_not_change_when_one_is_full(targets: Targets) -> None:
+    asked = Asked(places=True, key="a")
+    before = numbers(targets, pods(READY, READY, READY), asked)
+    assert numbers(targets, pods(READY, FULL, FULL), asked) == before
+
+
+def test_targets_know_the_name_that_their_certificate_has(targets: Targets) -> None:
+    [target] = targets.of(PLACE, PARIS, pods(READY))
+    assert (target.url, target.name) == ("http://10.0.0.0:80", "transceivers")
+    [target] = targets.of(PLACE, PARIS, View(PODS))
+    assert (target.url, target.name) == ("http://transceivers:80", None)
 
 
 def test_of_a_large_cluster_a_few_are_asked() -> None:

@@ -98,7 +98,7 @@ async def world(
     fleet = {"file": str(file)}
     async with contextlib.AsyncExitStack() as stack:
         gateway_metrics = Metrics()
-        client = httpx.AsyncClient(trust_env=False, headers={} if keyless else BEARER)
+        client = httpx.AsyncClient(trust_env=False, verify=False, headers={} if keyless else BEARER)
         await stack.enter_async_context(client)
         found = World(folder, client)
         found.metrics, found.addresses = gateway_metrics, where
@@ -114,6 +114,7 @@ async def world(
                     listen="127.0.0.1:0",
                     cluster=id_,
                     max_sessions=(max_sessions or {}).get(id_, 10),
+                    loopback=False,
                 ),
             )
             service = TransceiverService(settings, Metrics(), EchoBackend())

@@ -169,3 +169,55 @@ def test_of_an_item_that_was_cut_off_the_words_are_kept_that_were_heard(
     assert shortened is not None
     assert shortened["content"][0]["transcript"] == kept
     assert shortened["status"] == "incomplete"
+
+
+def test_what_was_said_elsewhere_is_there_from_the_start() -> None:
+    conversation = Conversation()
+    conversation.restore([item("a"), item("b")])
+    assert (ids(conversation), conversation.last) == (["a", "b"], "b")
+    conversation.observe(added(item("c")))
+    assert ids(conversation) == ["a", "b", "c"]
+
+
+DELTA = "response.output_audio_transcript.delta"
+
+
+def test_what_is_being_said_is_told_as_far_as_it_is_known() -> None:
+    conversation = Conversation()
+    conversation.observe(added(item("a")))
+    conversation.observe(added(item("b", role="assistant", status="in_progress")))
+    assert [one["id"] for one in conversation.so_far()] == ["a"], "nothing was said yet"
+    for words in ("Good ", "morning."):
+        conversation.observe({"type": DELTA, "item_id": "b", "delta": words})
+    _, said = conversation.so_far()
+    part = {"type": "output_audio", "transcript": "Good morning."}
+    assert (said["status"], said["content"]) == ("incomplete", [part])
+    assert [one["id"] for one in conversation.so_far(unfinished=False)] == ["a"]
+
+    done = item("b", role="assistant", status="completed", content=[{**part, "transcript": "Hi."}])
+    conversation.observe(added(done, "conversation.item.done"))
+    assert conversation.so_far(unfinished=False)[1] == done
+
+
+def test_what_is_being_written_is_told_too() -> None:
+    conversation = Conversation()
+    conversation.observe(added(item("b", role="assistant", status="in_progress")))
+    conversation.observe({"type": "response.output_text.delta", "item_id": "b", "delta": "Hi"})
+    [said] = conversation.so_far()
+    assert said["content"] == [{"type": "output_text", "text": "Hi"}]
+
+
+def test_words_without_an_item_and_without_an_end_are_bounded() -> None:
+    conversation = Conversation()
+    for number in range(1000):
+        conversation.observe({"type": DELTA, "item_id": str(number), "delta": "x" * 100_000})
+    assert conversation.so_far() == []
+    assert len(conversation._unfinished) < 100
+    assert sum(len(part["transcript"]) for part in conversation._unfinished.values()) < 2**20
+
+
+@given(JSON, JSON)
+def test_no_words_can_raise(item_id: Any, delta: Any) -> None:
+    conversation = Conversation()
+    conversation.observe({"type": DELTA, "item_id": item_id, "delta": delta})
+    assert conversation.so_far() == []

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
+
+import pytest
 
 from calls.conversation import FRAME, Conversation, Listener, idle, until
 from firsthop._native import Event
 from firsthop.backends.base import Traits
 from firsthop.call import Call, Message
+from firsthop.calls import leaving
 from firsthop.calls.ends import SendText
 from firsthop.calls.terms import Terms
 from firsthop.rtvi.channel import RtviChannel
@@ -156,3 +160,21 @@ async def test_a_client_that_has_gone_on_is_told_nothing_more() -> None:
     assert client.ask("client-ready", READY) == []
     await client.conversation.end()
     assert client.conversation.engine.texts == []
+
+
+@pytest.mark.parametrize("traits", [{}, {"realtime": True}, {"rtvi": True}], ids=str)
+async def test_a_client_is_asked_to_go_on_elsewhere_whoever_answers(
+    traits: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaving, "_QUIET_SECONDS", 0.0)
+    client = Client(idle, **traits)
+    client.conversation.connect()
+    now = asyncio.get_running_loop().time()
+    client.conversation.call.move_on(now + 60, now + 60, lambda terms, expires_at: "ek_secret")
+    texts = client.conversation.engine.texts
+    await until(lambda: texts)
+    [asked] = texts
+    assert (asked["label"], asked["type"]) == ("rtvi-ai", "server-message")
+    assert asked["data"]["type"] == "firsthop.handover"
+    assert asked["data"]["client_secret"]["value"] == "ek_secret"
+    await client.conversation.end()

@@ -16,6 +16,7 @@ from firsthop.backends.echo import EchoBackend
 from firsthop.calls.callid import CallIds
 from firsthop.calls.calls import Calls
 from firsthop.calls.ends import End
+from firsthop.calls.past import Past
 from firsthop.calls.terms import Terms
 from firsthop.config import Settings, SignalingSettings, TurnSettings
 from firsthop.errors import EventError, OfferError, SignalingError, UnknownCallError
@@ -67,6 +68,11 @@ class FakeCalls:
         self.opens = CALL
         """The id that the next call gets."""
         self.gone = asyncio.Event()
+        self.draining = self.full = False
+        self.past = Past(session={"type": "realtime", "instructions": "Be as you were."})
+        """What calls leave."""
+        self.handed_over: list[tuple[str, str | None]] = []
+        """Calls that go on elsewhere, and as which."""
 
     def __len__(self) -> int:
         return len(self.offers)
@@ -114,6 +120,12 @@ class FakeCalls:
         """Take note of the call."""
         self._find(call_id)
         self.hung_up.append(call_id)
+
+    def hand_over(self, call_id: str, successor: str | None = None) -> Past:
+        """Take note of the call."""
+        self._find(call_id)
+        self.handed_over.append((call_id, successor))
+        return self.past
 
     def owns(self, call_id: str) -> bool:
         """Whether it is one of ours."""
@@ -180,7 +192,7 @@ async def served(
         try:
             yield "{}:{}".format(*listener.getsockname())
         finally:
-            server.should_exit = True
+            server.ending.set()
             await task
 
 
@@ -190,11 +202,17 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up = asyncio.Event()
+        self.ending = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         await super().startup(sockets)
         self.up.set()
+
+    async def main_loop(self) -> None:
+        """Go on until it is to end; uvicorn itself looks ten times a second."""
+        await self.on_tick(0)
+        await self.ending.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -42,7 +42,9 @@ async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TransceiverS
     settings = Settings(
         keys={0: os.urandom(32).hex()},
         signaling=SignalingSettings(protocols=("whip",), api_keys=(API_KEY,)),
-        transceiver=TransceiverSettings(listen="127.0.0.1:0", advertise=("192.0.2.1:3478",)),
+        transceiver=TransceiverSettings(
+            listen="127.0.0.1:0", advertise=("192.0.2.1:3478",), loopback=False
+        ),
     )
     service = TransceiverService(settings, Metrics(), EchoBackend())
     service.start()

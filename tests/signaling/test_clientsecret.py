@@ -48,6 +48,14 @@ def test_what_was_sealed_comes_out_at_any_transceiver_of_the_cluster(
     assert ClientSecrets({key_id: OLD, 3 - key_id: NEW}, key_id).open(secret, 0) == terms
 
 
+@given(sessions, lists)
+def test_a_secret_of_a_handover_names_the_call_to_go_on_with(
+    session: dict[str, Any], events: frozenset[str] | None
+) -> None:
+    terms = Terms(session=session, client_events=events, continues="rtc_before")
+    assert SECRETS.open(SECRETS.seal(terms, EXPIRY), 0) == terms
+
+
 def test_a_secret_can_stand_in_a_header_and_a_subprotocol() -> None:
     assert re.fullmatch(r"ek_[A-Za-z0-9_-]+", SECRETS.seal(TERMS, EXPIRY))
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from firsthop.backends.base import Traits
-from firsthop.errors import OfferError, OverloadedError
+from firsthop.errors import DrainingError, OfferError, OverloadedError
 from firsthop.rtvi.channel import RtviChannel
 from firsthop.signaling.sealed import MAX_SEALED
 from signaling.edge import ANSWER, API_KEY, BEARER, CALL, OFFER, Edge, refusal
@@ -380,6 +380,18 @@ async def test_requests_for_a_call_reach_the_transceiver_that_owns_it() -> None:
     assert pair.owner.calls.hung_up == [pair.call]
     assert pair.owner.calls.terms[-1].session == SESSION
     assert pair.other.calls.offers == []
+
+
+async def test_where_the_owner_is_about_to_end_the_client_gets_its_next_call_elsewhere() -> None:
+    pair = Pair()
+    restart = asked(OTHER_OFFER, pc_id=pair.call, restart_pc=True)
+    async with pair.served():
+        pair.owner.calls.refusal = OverloadedError("all sessions are taken")
+        assert (await pair.other.post_json(URL, restart, **BEARER)).status_code == 503
+        pair.owner.calls.refusal = DrainingError()
+        assert (await pair.other.post_json(URL, restart, **BEARER)).status_code == 200
+    assert len(pair.other.calls.offers) == 1
+    assert pair.owner.calls.hung_up == [], "who is refused keeps the call that there is"
 
 
 async def test_news_of_a_connection_reach_the_transceiver_that_owns_the_call() -> None:

@@ -17,7 +17,7 @@ VARIABLE = "FIRSTHOP_SIGNALING__API_KEYS"
 
 @pytest.mark.parametrize("key", ["x" * 24, "x" * 256, "sk-proj-0123456789_ABCDEFGH~+/.=", API_KEY])
 def test_an_api_key_is_what_a_bearer_token_may_be(key: str) -> None:
-    assert load(None, {VARIABLE: json.dumps([key])}).signaling.api_keys == (key,)
+    assert load((), {VARIABLE: json.dumps([key])}).signaling.api_keys == (key,)
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ def test_an_api_key_is_what_a_bearer_token_may_be(key: str) -> None:
 )
 def test_an_api_key_that_is_short_or_cannot_travel_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match=r"^signaling\.api_keys\.0: expected 24 to 256 char"):
-        load(None, {VARIABLE: json.dumps([key])})
+        load((), {VARIABLE: json.dumps([key])})
 
 
 def test_an_api_key_that_looks_like_a_client_secret_is_refused() -> None:
     with pytest.raises(ConfigError, match="does not begin with ek_"):
-        load(None, {VARIABLE: json.dumps(["ek_" + API_KEY])})
+        load((), {VARIABLE: json.dumps(["ek_" + API_KEY])})
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ def test_an_api_key_that_looks_like_a_client_secret_is_refused() -> None:
 def test_no_error_shows_an_api_key(name: str, value: Any) -> None:
     text = value if isinstance(value, str) else json.dumps(value)
     with pytest.raises(ConfigError) as error:
-        load(None, {name: text})
+        load((), {name: text})
     assert API_KEY not in "".join(traceback.format_exception(error.value))
 
 
 def test_settings_are_shown_without_api_keys() -> None:
-    settings = load(None, {VARIABLE: json.dumps([API_KEY])})
+    settings = load((), {VARIABLE: json.dumps([API_KEY])})
     assert settings.signaling.api_keys == (API_KEY,)
     for shown in (repr(settings), str(settings), settings.model_dump_json()):
         assert API_KEY not in shown
@@ -73,7 +73,7 @@ def test_settings_are_shown_without_api_keys() -> None:
 @pytest.mark.parametrize("value", ["0.0.0.0:8080", "10.0.0.5:0", "10.0.0.5", "edge.example:80"])
 def test_where_others_reach_this_one_has_to_be_an_address(value: str) -> None:
     with pytest.raises(ConfigError, match=r"^signaling\.reachable: "):
-        load(None, {"FIRSTHOP_SIGNALING__REACHABLE": value})
+        load((), {"FIRSTHOP_SIGNALING__REACHABLE": value})
 
 
 def test_by_default_only_this_machine_is_served_and_browsers_may_send_all() -> None:

@@ -115,6 +115,7 @@ def test_own_counters_have_their_names() -> None:
     metrics.offers_refused.labels("overloaded").inc(2)
     metrics.interruptions.inc(3)
     metrics.setup_seconds.observe(0.15)
+    metrics.capacity.set(200)
     metrics.flow_cache_lookups.labels("hit").inc()
     metrics.flow_cache_writes.labels("written").inc(4)
     metrics.flow_cache_garbage.inc(5)
@@ -124,6 +125,7 @@ def test_own_counters_have_their_names() -> None:
     assert value(metrics, "firsthop_signaling_offers_refused_total", code="overloaded") == 2
     assert value(metrics, "firsthop_transceiver_interruptions_total") == 3
     assert value(metrics, "firsthop_transceiver_setup_seconds_count") == 1
+    assert value(metrics, "firsthop_transceiver_capacity") == 200
     assert value(metrics, "firsthop_transceiver_setup_seconds_bucket", le="0.2") == 1
     assert value(metrics, "firsthop_relay_flow_cache_lookups_total", result="hit") == 1
     assert value(metrics, "firsthop_relay_flow_cache_writes_total", result="written") == 4
@@ -146,7 +148,8 @@ def test_names_and_labels_are_a_closed_set() -> None:
     metrics.fleet_sessions.labels("fra").set(70)
     metrics.fleet_view_age_seconds.labels("file").set(0.5)
     for name, labels in samples(metrics):
-        assert re.fullmatch(r"firsthop_(relay|transceiver|signaling|fleet)_[a-z_]+", name)
+        part = "relay|transceiver|signaling|fleet"
+        assert re.fullmatch(rf"firsthop_(draining|({part})_[a-z_]+)", name)
         closed = {"reason", "code", "le", "result", "worker", "part", "cluster", "source"}
         assert {key for key, _ in labels} <= closed
 

@@ -53,6 +53,19 @@ class AgentService:
         self._ready = True
         log.info("agent.ready", listen=self._settings.signaling.listen)
 
+    def drain(self, deadline: float) -> None:
+        """Take no new calls from now on. Those that there are go on."""
+        self.calls.drain()
+
+    async def drained(self) -> None:
+        """Return once all calls are over."""
+        await self.calls.over()
+
+    @property
+    def under_way(self) -> int:
+        """The calls."""
+        return len(self.calls)
+
     async def stop(self) -> None:
         """Hang up, and let go of everything."""
         await self.calls.close()
@@ -65,9 +78,9 @@ class AgentService:
         """Why the service is not ready for new calls, or None."""
         if not self._ready:
             return "not started"
-        if len(self.calls) >= self._settings.transceiver.max_sessions:
-            return "full"
-        return None
+        if self.calls.draining:
+            return "draining"
+        return "full" if self.calls.full else None
 
     def app(self) -> FastAPI:
         """The HTTP side."""

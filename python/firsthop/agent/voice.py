@@ -82,7 +82,7 @@ class VoiceAgent(Backend):
 
     @property
     def greeting(self) -> str:
-        """What is said when a call begins; empty if nothing is."""
+        """What is said when a call begins that goes on with no other; empty if nothing is."""
         given = self.settings.greeting
         return given if given is not None else self.model.greeting or ""
 
@@ -128,7 +128,7 @@ class _Conversation:
 
     async def run(self) -> None:
         try:
-            if greeting := self._agent.greeting:
+            if (greeting := self._agent.greeting) and not self._call.continued:
                 self._call.reply(partial(self._say, greeting))
             async for event in self._call:
                 self._told(event)

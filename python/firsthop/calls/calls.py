@@ -13,11 +13,14 @@ from firsthop.addresses import Candidates
 from firsthop.backends.base import Backend
 from firsthop.calls.callid import CallIds
 from firsthop.calls.ends import End
+from firsthop.calls.leaving import SealTerms
 from firsthop.calls.line import Line, SocketLine
+from firsthop.calls.past import Past
 from firsthop.calls.session import LiveCall
 from firsthop.calls.terms import Terms
 from firsthop.config import Settings
 from firsthop.errors import (
+    DrainingError,
     EventError,
     OverloadedError,
     SessionClosed,
@@ -79,9 +82,23 @@ class Calls:
         self._calls: dict[str, LiveCall] = {}
         self._none = asyncio.Event()
         self._none.set()
+        self._draining = False
+        self.seal: SealTerms | None = None
+        """Makes the secrets by which calls go on elsewhere; None: they do not."""
 
     def __len__(self) -> int:
         return len(self._calls)
+
+    @property
+    def draining(self) -> bool:
+        """Whether no new calls are taken, as the process is about to end."""
+        return self._draining
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many calls as settings allow."""
+        running = sum(call.ended is None for call in self._calls.values())
+        return running >= self._settings.transceiver.max_sessions
 
     def open(self, offer: str, terms: Terms | None = None) -> tuple[str, str]:
         """Answer an SDP offer.
@@ -90,11 +107,13 @@ class Calls:
             The call's id, ``rtc_...``, and the SDP answer.
 
         Raises:
+            DrainingError: No new calls are taken.
             OfferError: The offer is wrong.
             OverloadedError: There is no room.
             SignalingError: The session in `terms` makes no sense.
         """
         try:
+            self._admit()
             call = self._make(terms)
             if self._answerer is None:
                 raise SignalingError("there is no WebRTC here", status=404, code="not_found")
@@ -105,7 +124,7 @@ class Calls:
         except SignalingError as error:
             self._metrics.offers_refused.labels(error.code).inc()
             raise
-        self._keep(call)
+        self._keep(call, terms)
         if steered is not None:
             log.info("call.steered", call=call.id, **steered.story())
         call.connect(line)
@@ -138,17 +157,17 @@ class Calls:
             terms: What the call is placed with.
 
         Raises:
+            DrainingError: No new calls are taken.
             OverloadedError: There is no room.
             SignalingError: The session in `terms` makes no sense, or the backend wants Opus.
         """
         if self._backend.traits.opus:
             message = "the sound of this backend is Opus, which a WebSocket does not carry"
             raise SignalingError(f"{message}; call by WebRTC", code="webrtc_only")
-        if len(self._calls) >= self._settings.transceiver.max_sessions:
-            raise OverloadedError("all sessions of this transceiver are taken")
+        self._admit()
         terms = terms or Terms()
         call = self._make(terms)
-        self._keep(call)
+        self._keep(call, terms)
         call.connect(SocketLine(call.sample_rate, call.handle))
         call.join(end, terms.client_events, caller=True)
         call.handle(Event.Connected(0))
@@ -186,6 +205,36 @@ class Calls:
         """
         self._find(call_id).hang_up()
 
+    def drain(self) -> None:
+        """Take no new calls from now on. Those that there are go on."""
+        self._draining = True
+
+    def move_on(self, deadline: float) -> None:
+        """Ask all callers to go on elsewhere: their calls are hung up when a drain ends.
+
+        Each is asked once, when nobody speaks; at half the time of a handover, whoever does.
+
+        Args:
+            deadline: When that is, by the running loop's clock.
+        """
+        if self.seal is None:
+            return
+        latest = deadline - self._settings.transceiver.handover_seconds / 2
+        for call in list(self._calls.values()):
+            call.move_on(deadline, latest, self.seal)
+
+    def hand_over(self, call_id: str, successor: str | None = None) -> Past:
+        """Return what the call that goes on with this one has to know; see `LiveCall.hand_over`.
+
+        Raises:
+            UnknownCallError: There is no such call.
+        """
+        return self._find(call_id).hand_over(successor)
+
+    async def over(self) -> None:
+        """Wait until there is no call any more, and no agent at work at one."""
+        await self._none.wait()
+
     async def close(self) -> None:
         """End all calls, and wait briefly for their agents."""
         for call in list(self._calls.values()):
@@ -197,10 +246,17 @@ class Calls:
         except TimeoutError:
             return
 
+    def _admit(self) -> None:
+        if self._draining:
+            raise DrainingError
+        if self.full:
+            raise OverloadedError("all sessions of this transceiver are taken")
+
     def _make(self, terms: Terms | None) -> LiveCall:
         try:
+            terms = terms or Terms()
             return LiveCall(
-                self.ids.mint(),
+                terms.call_id or self.ids.mint(),
                 self._settings,
                 self._backend,
                 self._metrics,
@@ -210,9 +266,13 @@ class Calls:
         except EventError as error:
             raise SignalingError(error.message, code=error.code, param=error.param) from None
 
-    def _keep(self, call: LiveCall) -> None:
+    def _keep(self, call: LiveCall, terms: Terms | None) -> None:
         self._calls[call.id] = call
         self._none.clear()
+        if terms is not None and terms.continues is not None:
+            known = terms.past is not None
+            self._metrics.handovers.labels("continued" if known else "lost").inc()
+            log.info("call.continued", call=call.id, of=terms.continues, history=known)
 
     def _find(self, call_id: str) -> LiveCall:
         call = self._calls.get(call_id)

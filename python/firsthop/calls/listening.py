@@ -89,6 +89,10 @@ class Listening:
         self._turns.clear()
         self._item = None
 
+    def close(self) -> None:
+        """Find no more turns."""
+        self._detects = False
+
     def _take_item(self) -> str:
         """The item of the turn that is over: as the client was told when it began, if it was."""
         item_id, self._item = self._item, None

@@ -111,6 +111,18 @@ class Seats:
             if seat.end.wants_audio or not sound:
                 seat.end.deliver(text)
 
+    def tell_caller(self, text: str) -> None:
+        """Tell nobody but the caller of an event, as JSON."""
+        for seat in list(self._seats.values()):
+            if self._is_caller(seat):
+                seat.end.deliver(text)
+
+    def tell_sidebands(self, text: str) -> None:
+        """Tell all but the caller of an event, as JSON."""
+        for seat in list(self._seats.values()):
+            if not self._is_caller(seat):
+                seat.end.deliver(text)
+
     def refuse(self, seat: Seat, event: Mapping[str, Any], error: EventError) -> None:
         """Tell an end that its event was refused."""
         self._metrics.events_refused.labels(error.code).inc()
@@ -125,6 +137,9 @@ class Seats:
         seats, self._seats = self._seats, {}
         for seat in seats.values():
             seat.end.close()
+
+    def _is_caller(self, seat: Seat) -> bool:
+        return seat.caller or seat.end is self._caller
 
 
 def numbered(event: Mapping[str, Any]) -> str:

@@ -7,15 +7,17 @@ the call's state::
     line ──▶ TurnTaking ─────┤  ▲
     line ◀── Voicing ◀───────┘  └──── Serving: the agent
 
-and answers what clients may ask of any Realtime server; the rest it passes on.
+and answers what clients may ask of any Realtime server; the rest it passes on. When the transceiver
+is about to end, the call may go on elsewhere: `move_on`, then `hand_over`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -34,7 +36,9 @@ from firsthop.call import (
 )
 from firsthop.calls.ends import End
 from firsthop.calls.heldline import HeldLine
+from firsthop.calls.leaving import HANDED_OVER, Leaving, SealTerms, invitation
 from firsthop.calls.line import Line
+from firsthop.calls.past import Past
 from firsthop.calls.reception import Reception
 from firsthop.calls.reply import LiveReply
 from firsthop.calls.seats import Seat, Seats, numbered
@@ -52,6 +56,11 @@ from firsthop.realtime.session import Session
 from firsthop.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
+
+#: What clients may still ask when the conversation goes on elsewhere.
+_LAST: Final = frozenset(
+    {"conversation.item.retrieve", "output_audio_buffer.clear", "response.cancel"}
+)
 
 
 class LiveCall(Call):
@@ -89,6 +98,8 @@ class LiveCall(Call):
         self._gone = False
         #: Answers that the agent works at, or will.
         self._replies: list[LiveReply] = []
+        self._client_events = terms.client_events
+        self._owed = False
 
         self._session = Session(new_id("sess"), settings.model, settings.turns, terms.session)
         self._line = HeldLine()
@@ -98,6 +109,7 @@ class LiveCall(Call):
             self._seats,
             lambda: self._line.paced,
             lambda: self._turns.expect(),
+            lambda: self._leaving.noticed(),
             shortens=traits.realtime,
         )
         self._emit, self._output = self._telling.emit, self._telling.output
@@ -137,6 +149,13 @@ class LiveCall(Call):
             takes_sound=not traits.opus,
         )
         self._agent = Serving(backend, self, self._returned)
+        self._leaving = Leaving(self._quiet, self.hang_up)
+        self.continued = terms.continued
+        if terms.past is not None:
+            # The client was told of them by the call before.
+            self._telling.items.restore(terms.past.items)
+            self.continued = len(self._telling.items) > 0
+            self._owed = self.continued and terms.past.owes_answer
 
     def connect(self, line: Line) -> None:
         """Bind the call to its line, once its offer was accepted."""
@@ -267,6 +286,8 @@ class LiveCall(Call):
         self._log.info("call.connected", setup_ms=round(setup * 1000))
         self._up.set()
         self._agent.start()
+        if self._owed:
+            self._answer_owed()
 
     def _pressed(self, digit: str) -> None:
         kind = "input_audio_buffer.dtmf_event_received"
@@ -275,6 +296,8 @@ class LiveCall(Call):
         self._deliver(DigitPressed(digit))
 
     def _hear(self, pcm: bytes) -> None:
+        if self._leaving.left and self._traits.detects_turns:
+            return
         busy = self.speaking or bool(self._replies)
         self._turns.hear(pcm, interruptible=self.interruptible and busy)
 
@@ -288,11 +311,13 @@ class LiveCall(Call):
         if not self.speaking:
             self._voicing.silent()
         self._turns.expect()
+        self._leaving.noticed()
 
     def _closed(self, reason: str) -> None:
         self._end(reason)
         self._line.release()
         self._turns.stay_up()
+        self._leaving.stop()
         self._reception.close()
         if self._conversation is not None:
             self._conversation.close(reason)
@@ -310,6 +335,7 @@ class LiveCall(Call):
         """An answer is over."""
         self._replies.remove(reply)
         self._turns.expect()
+        self._leaving.noticed()
         self._let_go()
 
     def _returned(self) -> None:
@@ -326,10 +352,91 @@ class LiveCall(Call):
             self._gone = True
             self._ended(self)
 
+    # How it goes on elsewhere.
+
+    def move_on(self, deadline: float, latest: float, seal: SealTerms) -> None:
+        """Ask the caller to go on elsewhere, once nobody speaks. To be called again at will.
+
+        Args:
+            deadline: When the call ends if the caller stays, by the running loop's clock.
+            latest: When the caller is asked whoever speaks, by the same.
+            seal: Makes the secret that the caller places the next call with.
+        """
+        if self.ended is None:
+            self._leaving.begin(latest, partial(self._ask_to_move, deadline, seal))
+
+    def hand_over(self, successor: str | None = None) -> Past:
+        """Return what the call that goes on with this one has to know.
+
+        This one finds no more turns, and so starts no more answers; what is being said is said to
+        its end. It is hung up soon.
+
+        Args:
+            successor: The id of that call; sidebands are told.
+        """
+        owes = self._owes_answer()
+        items = self._telling.items.so_far(unfinished=not owes)
+        past = Past(session=self._session.value, items=items, owes_answer=owes)
+        self._leaving.let_go()
+        self._turns.close()
+        if owes:
+            # It is given there; here nothing of it was heard.
+            self._stop_answering()
+        if successor is not None:
+            told = numbered({"type": HANDED_OVER, "call_id": successor})
+            self._seats.tell_sidebands(told)
+        self._log.info("call.handed_over", to=successor, items=len(items))
+        return past
+
+    def _ask_to_move(self, deadline: float, seal: SealTerms) -> None:
+        left_s = max(0.0, deadline - asyncio.get_running_loop().time())
+        terms = Terms(
+            session=self._session.value,
+            client_events=self._client_events,
+            continues=self.id,
+        )
+        asked, told = invitation(terms, left_s, seal)
+        self._seats.tell_caller(asked)
+        self._seats.tell_sidebands(told)
+        self._metrics.handovers.labels("asked").inc()
+        self._log.info("call.moving", seconds=round(left_s), quiet=self._quiet())
+
+    def _quiet(self) -> bool:
+        """Whether nobody speaks, and nobody waits for an answer."""
+        speaks = self.speaking or self._telling.floor.caller_speaking
+        return not (speaks or self._busy() or self._answer_due())
+
+    def _answer_due(self) -> bool:
+        floor, detection = self._telling.floor, self._session.turn_detection
+        awaited = floor.turn_open and detection is not None and detection.create_response
+        return awaited or floor.answering or bool(self._replies)
+
+    def _owes_answer(self) -> bool:
+        """Whether the caller waits for an answer of which nothing was heard."""
+        speaks = self.speaking or self._telling.floor.caller_speaking
+        return self._answer_due() and not speaks and self._output.empty
+
+    def _stop_answering(self) -> None:
+        for reply in list(self._replies):
+            reply.cancel("client_cancelled")
+        if self._conversation is None and self._telling.floor.answering:
+            self._deliver(Message({"type": "response.cancel"}))
+
+    def _answer_owed(self) -> None:
+        """Let the agent answer what the caller said in the call before."""
+        asked: Mapping[str, Any] = {"type": "response.create"}
+        if self._conversation is None:
+            return self._deliver(Message(asked))
+        for event in self._conversation.receive(asked, lambda error: None):
+            self._deliver(event)
+
     # What clients ask.
 
     def _do(self, seat: Seat, event: Mapping[str, Any]) -> None:
         """Do what every Realtime server does; the rest is the conversation's or the backend's."""
+        if self._leaving.left and event["type"] not in _LAST:
+            message = "the conversation goes on in another call; send this there"
+            raise EventError("call_moved", message)
         match event["type"]:
             case "session.update":
                 self._update(event["session"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from firsthop.backends.base import Traits
 from firsthop.calls.ends import DataChannel, SendText
+from firsthop.calls.past import Past
 from firsthop.steering.steered import Steered
 
 
@@ -26,3 +27,11 @@ class Terms:
     offers do not name such channels."""
     steered: Steered | None = None
     """By which ingress points its media goes; None: those of the settings."""
+    continues: str | None = None
+    """The call with which it goes on, if there is one. Only secrets of our own making name one."""
+    past: Past | None = None
+    """What that call has left; None: nothing is known of it."""
+    call_id: str | None = None
+    """The id that it gets; None: a new one."""
+    continued: bool = False
+    """Whether its conversation has begun elsewhere, and will be told by the caller."""

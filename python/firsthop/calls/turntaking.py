@@ -104,6 +104,12 @@ class TurnTaking:
         """Stop waiting for the caller."""
         self._patience.stop()
 
+    def close(self) -> None:
+        """Find no more turns, and wait for none: what is heard is passed on to the agent only."""
+        self._detects = False
+        self._listening.close()
+        self.stay_up()
+
     def _begins(self, turn: SpeechStarted, item_id: str, *, can_interrupt: bool) -> None:
         if can_interrupt:
             self._interrupt()

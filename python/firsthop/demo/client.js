@@ -8,6 +8,10 @@
  *     turn    while live: listening, user-speaking, thinking, agent-speaking, interrupted
  *
  * The phase follows the peer connection; the turn is a fold over the server's events (`nextTurn`).
+ *
+ * A server that is about to end asks for the call to go on at another one, with the event
+ * `firsthop.handover`. The call is then placed once more beside the old connection, which is left
+ * when the new one is up and the agent has finished what it was saying.
  */
 
 const CALLS_URL = "/v1/realtime/calls";
@@ -16,6 +20,7 @@ const DATA_CHANNEL_LABEL = "oai-events";
 const CONNECT_TIMEOUT_MS = 15_000;
 const RECONNECT_TIMEOUT_MS = 5_000;
 const INTERRUPTION_SHOWN_MS = 1_800;
+const MOVE_AGAIN_MS = 1_000;
 const FIRST_AUDIO_POLL_MS = 10;
 const MAX_EVENTS = 500;
 
@@ -52,6 +57,18 @@ const MAX_EVENTS = 500;
  * @property {{ id?: string, output?: { type?: string }[] }} [response]
  * @property {Item} [item]
  * @property {{ message?: string }} [error]
+ * @property {{ value?: string }} [client_secret]
+ * @property {number} [seconds]
+ */
+
+/**
+ * A connection to the server: the one that the call has, or the one that it moves to.
+ *
+ * @typedef {object} Link
+ * @property {RTCPeerConnection} pc
+ * @property {RTCDataChannel} channel
+ * @property {string | null} callUrl What the server calls the call.
+ * @property {MediaStream | null} remoteStream The agent's voice, once it is there.
  */
 
 /**
@@ -201,17 +218,17 @@ export class CallFailure extends Error {
     super(reason);
     this.name = "CallFailure";
     this.wayOut = wayOut;
+    /** The HTTP status of a refusal, 0 if it is none. */
+    this.status = 0;
   }
 }
 
 /** One call, from the click to the hang-up. */
 export class Call {
-  /** @type {RTCPeerConnection | null} */
-  pc = null;
   /** @type {MediaStream | null} */
   micStream = null;
-  /** @type {MediaStream | null} */
-  remoteStream = null;
+  /** How often it has gone on at another server. */
+  moves = 0;
   /** The server has opened its session with the agent. */
   sessionOpen = false;
   /** The newest events from the server, at most 500. @type {ReceivedEvent[]} */
@@ -229,12 +246,13 @@ export class Call {
   #phase = "idle";
   /** @type {Turn} */
   #turn = FIRST_TURN;
-  /** @type {string | null} */
-  #callUrl = null;
+  /** @type {Link | null} */
+  #link = null;
+  /** The connection to go on with, as long as there are two. @type {Link | null} */
+  #next = null;
+  #moving = false;
   /** @type {NetworkSample | null} */
   #lastSample = null;
-  /** @type {RTCDataChannel | null} */
-  #channel = null;
   #postedMs = 0;
   #agentStartedMs = 0;
   #abort = new AbortController();
@@ -258,6 +276,16 @@ export class Call {
     this.#onChange = onChange;
     this.#onEvent = onEvent;
     this.#credential = credential;
+  }
+
+  /** @returns {RTCPeerConnection | null} */
+  get pc() {
+    return this.#link?.pc ?? null;
+  }
+
+  /** The agent's voice. @returns {MediaStream | null} */
+  get remoteStream() {
+    return this.#link?.remoteStream ?? null;
   }
 
   /** True when the server wants to know who calls, and was not told or not convinced. */
@@ -288,7 +316,9 @@ export class Call {
       this.#onChange(this);
       await this.#connect(this.micStream);
     } catch (error) {
-      this.#fail(asFailure(error));
+      const failure = asFailure(error);
+      this.#unauthorized = failure.status === 401;
+      this.#fail(failure);
       this.#release();
     }
   }
@@ -311,93 +341,144 @@ export class Call {
 
   /** @param {MediaStream} micStream */
   async #connect(micStream) {
-    const pc = new RTCPeerConnection();
-    this.pc = pc;
-    this.#watchConnection(pc);
+    const link = makeLink(micStream);
+    this.#link = link;
     for (const track of micStream.getAudioTracks()) {
-      pc.addTrack(track, micStream);
       track.addEventListener("ended", () => this.#fail(MICROPHONE_LOST));
     }
-    this.#watchChannel(pc.createDataChannel(DATA_CHANNEL_LABEL));
+    this.#watchLink(link);
+    this.#watchSetup(link);
 
-    await pc.setLocalDescription();
+    await link.pc.setLocalDescription();
     this.#abort.signal.throwIfAborted();
-    const answer = await this.#post(pc.localDescription?.sdp ?? "");
+    this.#postedMs = performance.now();
+    this.#connectTimer = setTimeout(() => this.#fail(this.#connectTimeout()), CONNECT_TIMEOUT_MS);
+    const answer = await placeCall(link, this.#authorization(), this.#abort.signal);
+    this.#mark("signaling");
     this.#abort.signal.throwIfAborted();
-    await pc.setRemoteDescription({ type: "answer", sdp: answer });
-    this.#watchDtls(pc);
+    await link.pc.setRemoteDescription({ type: "answer", sdp: answer });
+    this.#watchDtls(link, () => this.#mark("dtls"));
   }
 
   /**
-   * Sends the offer at once, without candidates: the server learns the address from the first
-   * binding request.
+   * What concerns the connection that the call has; of another one it is no matter.
    *
-   * @param {string} offer
-   * @returns {Promise<string>} The answer's SDP.
+   * @param {Link} link
    */
-  async #post(offer) {
-    this.#postedMs = performance.now();
-    this.#connectTimer = setTimeout(() => this.#fail(this.#connectTimeout()), CONNECT_TIMEOUT_MS);
-    const response = await fetch(CALLS_URL, {
-      method: "POST",
-      headers: { "Content-Type": "application/sdp", ...this.#authorization() },
-      body: offer,
-      signal: this.#abort.signal,
-    }).catch((error) => {
-      throw error instanceof TypeError ? UNREACHABLE : error;
-    });
-    this.#unauthorized = response.status === 401;
-    if (!response.ok) throw await refusal(response);
-    this.#callUrl = response.headers.get("Location");
-    const answer = await response.text();
-    this.#mark("signaling");
-    return answer;
-  }
-
-  /** @param {RTCPeerConnection} pc */
-  #watchConnection(pc) {
-    pc.addEventListener("track", ({ receiver, streams, track }) => {
-      this.remoteStream = streams[0] ?? new MediaStream([track]);
-      this.#firstAudioTimer = setInterval(
-        () => this.#checkFirstAudio(receiver),
-        FIRST_AUDIO_POLL_MS,
-      );
+  #watchLink(link) {
+    const { pc, channel } = link;
+    pc.addEventListener("track", ({ streams, track }) => {
+      link.remoteStream = streams[0] ?? new MediaStream([track]);
       this.#onChange(this);
     });
-    pc.addEventListener("iceconnectionstatechange", () => {
-      if (["connected", "completed"].includes(pc.iceConnectionState)) this.#mark("ice");
-    });
     pc.addEventListener("connectionstatechange", () => {
+      if (link !== this.#link) return;
       if (pc.connectionState === "connected") this.#onConnectionBack();
       if (pc.connectionState === "disconnected") this.#onConnectionShaky();
       if (pc.connectionState === "failed") this.#fail(connectionFailed(this.#phase));
     });
+    channel.addEventListener("message", ({ data }) => {
+      const event = parseEvent(data);
+      if (event !== null) this.#onServerEvent(link, event);
+    });
+    channel.addEventListener("close", () => this.#onServerHangUp(link));
   }
 
-  /** @param {RTCPeerConnection} pc */
-  #watchDtls(pc) {
-    const transport = pc.getSenders()[0]?.transport;
-    const check = () => {
-      if (transport?.state === "connected") this.#mark("dtls");
-      if (transport?.state === "closed") this.#onServerHangUp();
-    };
-    transport?.addEventListener("statechange", check);
-    check();
-  }
-
-  /** @param {RTCDataChannel} channel */
-  #watchChannel(channel) {
-    this.#channel = channel;
+  /**
+   * Notes how the call is set up, and when it is.
+   *
+   * @param {Link} link
+   */
+  #watchSetup({ pc, channel }) {
+    pc.addEventListener("track", ({ receiver }) => {
+      this.#firstAudioTimer = setInterval(
+        () => this.#checkFirstAudio(receiver),
+        FIRST_AUDIO_POLL_MS,
+      );
+    });
+    pc.addEventListener("iceconnectionstatechange", () => {
+      if (["connected", "completed"].includes(pc.iceConnectionState)) this.#mark("ice");
+    });
     channel.addEventListener("open", () => {
       clearTimeout(this.#connectTimer);
       this.#mark("dataChannel");
       this.#enter("live");
     });
-    channel.addEventListener("message", ({ data }) => {
-      const event = parseEvent(data);
-      if (event !== null) this.#onServerEvent(event);
+  }
+
+  /**
+   * @param {Link} link
+   * @param {() => void} onConnected
+   */
+  #watchDtls(link, onConnected) {
+    const transport = link.pc.getSenders()[0]?.transport;
+    const check = () => {
+      if (transport?.state === "connected") onConnected();
+      if (transport?.state === "closed") this.#onServerHangUp(link);
+    };
+    transport?.addEventListener("statechange", check);
+    check();
+  }
+
+  /**
+   * Goes on at another server, as this one asks; the microphone is heard by both meanwhile. Where
+   * there is no room it is tried again as long as the call lasts.
+   *
+   * @param {ServerEvent} event
+   */
+  async #moveOn({ client_secret: secret, seconds: lastsS = 0 }) {
+    if (this.#moving || this.micStream === null || !secret?.value) return;
+    this.#moving = true;
+    const untilMs = performance.now() + lastsS * 1000;
+    while (!this.isOver && performance.now() < untilMs) {
+      const link = makeLink(this.micStream);
+      try {
+        await this.#join(link, { Authorization: `Bearer ${secret.value}` });
+        break;
+      } catch {
+        link.pc.close();
+        await new Promise((resolve) => setTimeout(resolve, MOVE_AGAIN_MS));
+      }
+    }
+    this.#moving = false;
+  }
+
+  /**
+   * Opens a connection to go on with.
+   *
+   * @param {Link} link
+   * @param {Record<string, string>} authorization
+   */
+  async #join(link, authorization) {
+    this.#watchLink(link);
+    const isOpen = new Promise((resolve, reject) => {
+      link.channel.addEventListener("open", resolve);
+      link.channel.addEventListener("close", reject);
+      setTimeout(reject, CONNECT_TIMEOUT_MS);
     });
-    channel.addEventListener("close", () => this.#onServerHangUp());
+    isOpen.catch(() => {}); // It may fail before it is waited for.
+    await link.pc.setLocalDescription();
+    const answer = await placeCall(link, authorization, this.#abort.signal);
+    await link.pc.setRemoteDescription({ type: "answer", sdp: answer });
+    this.#watchDtls(link, () => {});
+    await isOpen;
+    this.#abort.signal.throwIfAborted();
+    this.#next = link;
+    // What the agent says is heard to its end.
+    if (!this.#turn.agentSpeaking) this.#switchOver();
+  }
+
+  #switchOver() {
+    const before = this.#link;
+    this.#link = this.#next;
+    this.#next = null;
+    this.#lastSample = null;
+    this.#turn = FIRST_TURN;
+    this.moves += 1;
+    clearTimeout(this.#reconnectTimer);
+    clearInterval(this.#firstAudioTimer);
+    before?.pc.close();
+    this.#enter("live");
   }
 
   /** @param {RTCRtpReceiver} receiver */
@@ -419,13 +500,32 @@ export class Call {
     this.#enter("live");
   }
 
-  #onServerHangUp() {
-    this.#callUrl = null; // The server has forgotten the call: nothing is left to hang up there.
+  /** @param {Link} link */
+  #onServerHangUp(link) {
+    link.callUrl = null; // The server has forgotten the call: nothing is left to hang up there.
+    if (link !== this.#link || this.isOver) return;
+    if (this.#next !== null) {
+      this.#switchOver();
+      return;
+    }
+    if (this.#moving) {
+      this.#reconnectTimer = setTimeout(() => this.#fail(CONNECTION_LOST), RECONNECT_TIMEOUT_MS);
+      this.#enter("reconnecting");
+      return;
+    }
     this.#end("ended", { reason: "The server hung up.", wayOut: "Start again whenever you like." });
   }
 
-  /** @param {ServerEvent} event */
-  #onServerEvent(event) {
+  /**
+   * @param {Link} link
+   * @param {ServerEvent} event
+   */
+  #onServerEvent(link, event) {
+    if (link !== this.#link && event.type !== "session.created") {
+      // Of the call before, it is past; of the next one, the conversation goes on there.
+      if (link !== this.#next) return;
+      this.#switchOver();
+    }
     const received = { receivedMs: performance.now(), event };
     this.events.push(received);
     if (this.events.length > MAX_EVENTS) this.events.shift();
@@ -438,6 +538,8 @@ export class Call {
     this.#noteInterruption(received);
     this.#turn = nextTurn(this.#turn, event);
     this.#onEvent(this, received);
+    if (event.type === "firsthop.handover") this.#moveOn(event);
+    if (this.#next !== null && !this.#turn.agentSpeaking) this.#switchOver();
     this.#onChange(this);
   }
 
@@ -482,7 +584,8 @@ export class Call {
 
   /** @param {object} event */
   #send(event) {
-    if (this.#channel?.readyState === "open") this.#channel.send(JSON.stringify(event));
+    const channel = this.#link?.channel;
+    if (channel?.readyState === "open") channel.send(JSON.stringify(event));
   }
 
   /** @returns {CallFailure} */
@@ -517,9 +620,9 @@ export class Call {
   }
 
   async #hangUpAtServer() {
-    if (this.#callUrl === null) return;
-    const url = `${this.#callUrl}/hangup`;
-    this.#callUrl = null;
+    if (this.#link === null || this.#link.callUrl === null) return;
+    const url = `${this.#link.callUrl}/hangup`;
+    this.#link.callUrl = null;
     const signal = AbortSignal.timeout(1000);
     // Best effort: if the request is lost, the server ends the call when consent expires.
     const headers = this.#authorization();
@@ -535,6 +638,7 @@ export class Call {
   #release() {
     // Closing at once would outrun the request, and the server would not know the call any more.
     this.#hangUpAtServer().finally(() => this.pc?.close());
+    this.#next?.pc.close();
     clearTimeout(this.#connectTimer);
     clearTimeout(this.#reconnectTimer);
     clearTimeout(this.#interruptionTimer);
@@ -557,6 +661,42 @@ export class Call {
     if (stage === "dataChannel") this.timings.totalMs = endMs;
     this.#onChange(this);
   }
+}
+
+/**
+ * A connection that nothing was offered of yet.
+ *
+ * @param {MediaStream} micStream
+ * @returns {Link}
+ */
+function makeLink(micStream) {
+  const pc = new RTCPeerConnection();
+  for (const track of micStream.getAudioTracks()) pc.addTrack(track, micStream);
+  const channel = pc.createDataChannel(DATA_CHANNEL_LABEL);
+  return { pc, channel, callUrl: null, remoteStream: null };
+}
+
+/**
+ * Sends the offer at once, without candidates: the server learns the address from the first
+ * binding request.
+ *
+ * @param {Link} link Has its local description.
+ * @param {Record<string, string>} authorization
+ * @param {AbortSignal} signal
+ * @returns {Promise<string>} The answer's SDP.
+ */
+async function placeCall(link, authorization, signal) {
+  const response = await fetch(CALLS_URL, {
+    method: "POST",
+    headers: { "Content-Type": "application/sdp", ...authorization },
+    body: link.pc.localDescription?.sdp ?? "",
+    signal,
+  }).catch((error) => {
+    throw error instanceof TypeError ? UNREACHABLE : error;
+  });
+  if (!response.ok) throw await refusal(response);
+  link.callUrl = response.headers.get("Location");
+  return await response.text();
 }
 
 const NO_ANSWER = new CallFailure(
@@ -636,10 +776,12 @@ async function refusal(response) {
   const waitS = retryAfterS(response.headers.get("Retry-After"));
   let wayOut = waitS === null ? "Start again to retry." : `Wait ${waitS} s, then start again.`;
   if (response.status === 401) wayOut = "Give one, then start again.";
-  return new CallFailure(
+  const failure = new CallFailure(
     `The server refused the call (${response.status})${message ? `: ${message}` : ""}.`,
     wayOut,
   );
+  failure.status = response.status;
+  return failure;
 }
 
 /**

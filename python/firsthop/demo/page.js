@@ -75,6 +75,7 @@ class Conversation {
   #entries = new Map();
   /** The interruption on show, of which the server may yet say more. @type {Entry | null} */
   #interruption = null;
+  #moves = 0;
   #speechStartedMs = 0;
   /** When the user's turn ended that is not answered yet. @type {number | null} */
   #turnEndedMs = null;
@@ -85,6 +86,7 @@ class Conversation {
     this.#list.replaceChildren();
     this.#entries.clear();
     this.#interruption = null;
+    this.#moves = 0;
     this.#turnEndedMs = null;
     this.#latest = null;
   }
@@ -140,6 +142,16 @@ class Conversation {
     }
     this.#noteInterruption(call.interruptedAfterMs);
     this.#list.scrollTop = this.#list.scrollHeight;
+  }
+
+  /**
+   * Tells, once each time, that the call goes on at another server.
+   *
+   * @param {Call} call
+   */
+  noteMove({ moves }) {
+    if (moves > this.#moves) this.note("The call goes on at another server");
+    this.#moves = moves;
   }
 
   /** @param {string} text */
@@ -269,6 +281,8 @@ class Scope {
   #microphone = null;
   /** @type {Loudness | null} */
   #agent = null;
+  /** What `#agent` measures. @type {MediaStream | null} */
+  #agentStream = null;
   #frame = 0;
   #drawnMs = 0;
   #announcedMs = 0;
@@ -284,7 +298,10 @@ class Scope {
    */
   attach({ micStream, remoteStream }) {
     if (micStream !== null) this.#microphone ??= new Loudness(this.#context, micStream);
-    if (remoteStream !== null) this.#agent ??= new Loudness(this.#context, remoteStream);
+    if (remoteStream !== null && remoteStream !== this.#agentStream) {
+      this.#agentStream = remoteStream;
+      this.#agent = new Loudness(this.#context, remoteStream);
+    }
   }
 
   /** Silences the agent's lane at once, as the server silenced the agent. */
@@ -535,6 +552,7 @@ class CallView {
     showSetup(call);
     this.#play(call.remoteStream);
     if (!call.isOver) this.#scope.attach(call);
+    this.#conversation.noteMove(call);
     if (call.state === this.#shown) return;
     this.#shown = call.state;
     if (call.state === "interrupted") this.#scope.cut();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -31,7 +31,7 @@ def read(path: Path) -> Fleet:
 
 
 class WatchedFile(Generic[T]):
-    """A file whose content is looked at each second, on the running loop.
+    """A file, or several that are read as one, looked at each second on the running loop.
 
     The content counts, not the time or the inode: a symlink that points elsewhere, as Kubernetes
     swaps the files of a ConfigMap or a Secret, is a change like any other. A file that is wrong is
@@ -39,16 +39,24 @@ class WatchedFile(Generic[T]):
 
     Args:
         path: The file.
-        read: Reads it, on a thread; raises `ConfigError`.
+        read: Reads it, and what is beside it, on a thread; raises `ConfigError`.
         changed: Told what was read, on the loop, when it is another than before. If it raises
             `ConfigError` the file counts as wrong, and is tried again.
+        beside: Files that `read` reads too.
     """
 
-    def __init__(self, path: Path, read: Callable[[Path], T], changed: Callable[[T], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[Path], T],
+        changed: Callable[[T], None],
+        beside: Sequence[Path] = (),
+    ) -> None:
         self._path = path
+        self._paths = (path, *beside)
         self._read = read
         self._changed = changed
-        self._content: bytes | None = None
+        self._content: list[bytes] | None = None
         self._value: T | None = None
         self._problem: str | None = None
         self._reading = asyncio.Lock()
@@ -66,7 +74,7 @@ class WatchedFile(Generic[T]):
             ConfigError: It is wrong.
         """
         # Looked at before it is read: what is written in between is a change.
-        content = _content(self._path)
+        content = _content(self._paths)
         value = self._read(self._path)
         self._content, self._value = content, value
         return value
@@ -101,7 +109,7 @@ class WatchedFile(Generic[T]):
             await asyncio.sleep(_INTERVAL)
 
     async def _look(self) -> None:
-        content = await asyncio.to_thread(_content, self._path)
+        content = await asyncio.to_thread(_content, self._paths)
         if content == self._content:
             self._problem = None
             return
@@ -118,8 +126,11 @@ class WatchedFile(Generic[T]):
         self._problem = problem
 
 
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
+def _content(paths: Sequence[Path]) -> list[bytes]:
+    content = []
+    for path in paths:
+        try:
+            content.append(path.read_bytes())
+        except OSError as error:
+            raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
+    return content

@@ -51,7 +51,8 @@ class FleetCluster(ClusterSettings):
     """Latitude and longitude of its transceivers, in degrees."""
     networks: tuple[Network, ...] = Field(min_length=1, max_length=256)
     signaling: tuple[EndpointUrl, ...] = Field((), max_length=_MAX_URLS)
-    """Where it takes offers. It is healthy while any of these answers /readyz."""
+    """Where it takes offers; a name stands for all its addresses. It is healthy while any of these
+    answers /readyz."""
     capacity: int | None = Field(None, ge=1)
     """Sessions that it has room for; unset: what its transceivers say."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -157,6 +158,7 @@ class Observer:
             sessions=sum(sessions) if sessions else None,
             capacity=cluster.capacity or (sum(capacity) if capacity else None),
             seen=self._seen(Place("cluster", cluster.id), health),
+            entrances=self._probes.entrances(cluster),
         )
 
     def _ingress(self, id: int) -> IngressState:
@@ -173,10 +175,13 @@ class Observer:
         for part, states in (("cluster", view.clusters), ("ingress", view.ingresses)):
             metrics.fleet_healthy.labels(part).set(sum(it.healthy for it in states.values()))
         metrics.fleet_sessions.clear()
+        metrics.fleet_signaling.clear()
         for cluster in view.fleet.clusters:
-            sessions = view.cluster(cluster.id).sessions
-            if sessions is not None:
-                metrics.fleet_sessions.labels(cluster.name).set(sessions)
+            state = view.cluster(cluster.id)
+            if state.sessions is not None:
+                metrics.fleet_sessions.labels(cluster.name).set(state.sessions)
+            for word, number in Counter(one.state for one in state.entrances).items():
+                metrics.fleet_signaling.labels(cluster.name, word).set(number)
 
 
 async def _repeated(look: Callable[[], Coroutine[None, None, None]]) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from firsthop.fleet.model import Fleet
+from firsthop.fleet.entrance import Entrance, entrances
+from firsthop.fleet.model import Fleet, FleetCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class ClusterState:
     """Calls that there is room for where these are counted."""
     seen: float | None = None
     """When it last gave a sign of life, in Unix seconds."""
+    entrances: tuple[Entrance, ...] = ()
+    """Where it takes offers, as far as that was found out."""
 
     @property
     def has_room(self) -> bool:
@@ -63,3 +66,8 @@ class View:
     def ingress(self, id: int) -> IngressState:
         """How an ingress point does; one of which nothing is known is healthy."""
         return self.ingresses.get(id, UNKNOWN_INGRESS)
+
+    def entrances(self, cluster: FleetCluster) -> tuple[Entrance, ...]:
+        """Where a cluster takes offers: what its names stand for, or else what the file says."""
+        found = self.cluster(cluster.id).entrances
+        return found or tuple(one for url in cluster.signaling for one in entrances(url))

@@ -78,7 +78,7 @@ class Passing:
         async def ask(target: Target) -> Answer:
             onward = headers.onward(raw, _told(request, asked, target))
             url = target.url + _path_and_query(request.scope)
-            return await self._upstream.ask(request.method, url, onward, body)
+            return await self._upstream.ask(request.method, url, onward, body, target.name)
 
         target, answer = await self._first(ask, asked, context_of(request, self._contexts))
         return _response(answer, asked, target)
@@ -101,7 +101,7 @@ class Passing:
             onward = headers.onward(raw, _told(websocket, asked, target))
             where = _path_and_query(websocket.scope)
             try:
-                return await self._upstream.connect(target.url, where, onward, offered)
+                return await self._upstream.connect(target.url, where, onward, offered, target.name)
             except InvalidStatus as error:
                 return _refusal(error)
 

@@ -12,6 +12,7 @@ from firsthop.config import Settings
 from firsthop.errors import ConfigError, SignalingError
 from firsthop.fleet.observer import Observer
 from firsthop.gateway.passing import Passing
+from firsthop.gateway.underway import UnderWay
 from firsthop.signaling.http import BoundedBody, error_response, install_error_handlers
 from firsthop.signaling.proxies import Proxies, TrustedProxies
 from firsthop.signaling.steering import contexts
@@ -31,7 +32,7 @@ _FOR_PAGES: Final = {
 
 
 class GatewayService:
-    """Runs one gateway: `start`, then serve `app`, then `stop`.
+    """Runs one gateway: `start`, then serve `app`, then `stop`; perhaps `drain` in between.
 
     Args:
         settings: All settings.
@@ -48,6 +49,8 @@ class GatewayService:
         self._settings = settings
         self._metrics = metrics
         self._observer = Observer(settings, metrics)
+        self._requests = UnderWay()
+        self._draining = False
         self._passing = Passing(lambda: self._observer.view, contexts(settings), metrics)
 
     def start(self) -> None:
@@ -60,6 +63,19 @@ class GatewayService:
         """Open heartbeats with keys that have changed."""
         self._observer.use(settings)
 
+    def drain(self, deadline: float) -> None:
+        """Say that others are to be asked. Whoever still comes is served: it does no harm."""
+        self._draining = True
+
+    async def drained(self) -> None:
+        """Return once no request is on its way and no WebSocket is open."""
+        await self._requests.none()
+
+    @property
+    def under_way(self) -> int:
+        """Requests, and WebSockets."""
+        return len(self._requests)
+
     async def stop(self) -> None:
         """Watch no more, and let go of all connections."""
         await self._observer.stop()
@@ -68,6 +84,8 @@ class GatewayService:
 
     def problem(self) -> str | None:
         """Why the gateway is not ready for new calls, or None."""
+        if self._draining:
+            return "draining"
         view = self._observer.view
         without = {cluster.id for cluster in view.fleet.clusters if not cluster.signaling}
         decision = decide(Context(), view, without=without)
@@ -85,7 +103,8 @@ class GatewayService:
         @app.api_route("/{path:path}", methods=_METHODS)
         async def pass_on(request: Request) -> Response:
             try:
-                return await self._passing.http(request)
+                with self._requests:
+                    return await self._passing.http(request)
             except SignalingError as error:
                 return error_response(error, _FOR_PAGES)
             except ClientDisconnect:
@@ -94,7 +113,8 @@ class GatewayService:
         @app.websocket("/{path:path}")
         async def connect(websocket: WebSocket) -> None:
             try:
-                await self._passing.websocket(websocket)
+                with self._requests:
+                    await self._passing.websocket(websocket)
             except SignalingError as error:
                 await websocket.send_denial_response(error_response(error))
 

@@ -20,6 +20,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
+from firsthop.authorities import authorities
 from firsthop.gateway.headers import Raw
 from firsthop.signaling.socketend import MAX_AUDIO_MESSAGE
 
@@ -67,14 +68,25 @@ class Upstream:
 
     def __init__(self) -> None:
         # A transport and not a client: it adds no headers and follows nothing.
-        self._transport = httpx.AsyncHTTPTransport(limits=_LIMITS, trust_env=False)
+        self._transport = httpx.AsyncHTTPTransport(
+            limits=_LIMITS, trust_env=False, verify=authorities()
+        )
 
     async def close(self) -> None:
         """Let go of all connections."""
         await self._transport.aclose()
 
-    async def ask(self, method: str, url: str, headers: Raw, body: bytes) -> Answer:
+    async def ask(
+        self, method: str, url: str, headers: Raw, body: bytes, name: str | None = None
+    ) -> Answer:
         """Send one request by HTTP, once.
+
+        Args:
+            method: As POST.
+            url: All of it.
+            headers: Of the client's request, as they go on.
+            body: All of it.
+            name: Whose certificate is expected, if not that of the URL's host.
 
         Raises:
             Unreachable: It was not sent.
@@ -83,7 +95,9 @@ class Upstream:
         """
         timeout = {"connect": _CONNECT_SECONDS, "pool": _CONNECT_SECONDS}
         timeout |= {"read": _ANSWER_SECONDS, "write": _ANSWER_SECONDS}
-        extensions = {"timeout": timeout}
+        extensions: dict[str, Any] = {"timeout": timeout}
+        if name is not None:
+            extensions["sni_hostname"] = name
         try:
             request = httpx.Request(
                 method, url, headers=headers, content=body, extensions=extensions
@@ -102,7 +116,12 @@ class Upstream:
             raise Lost from None
 
     async def connect(
-        self, url: str, target: str, headers: Raw, subprotocols: list[str]
+        self,
+        url: str,
+        target: str,
+        headers: Raw,
+        subprotocols: list[str],
+        name: str | None = None,
     ) -> ClientConnection:
         """Open a WebSocket, once.
 
@@ -111,6 +130,7 @@ class Upstream:
             target: Path and query.
             headers: Of the client's handshake, as they go on.
             subprotocols: That the client offers.
+            name: Whose certificate is expected, if not that of the URL's host.
 
         Raises:
             InvalidStatus: It is refused.
@@ -121,7 +141,9 @@ class Upstream:
         place = urlsplit(url)
         secure, host = place.scheme == "https", place.hostname or ""
         stream = await _dial(host, place.port or (443 if secure else 80))
-        encryption: dict[str, Any] = {"ssl": _tls(), "server_hostname": host} if secure else {}
+        encryption: dict[str, Any] = {}
+        if secure:
+            encryption = {"ssl": _tls(), "server_hostname": name or host}
         try:
             return await websockets.connect(
                 f"{'wss' if secure else 'ws'}://{_asked_host(headers, place.netloc)}{target}",

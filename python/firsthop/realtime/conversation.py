@@ -6,7 +6,7 @@ Whoever makes the events, an agent of ours or another Realtime server, the cache
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from firsthop.realtime.events import as_json
@@ -14,6 +14,14 @@ from firsthop.realtime.events import as_json
 #: What is kept of a conversation. The oldest items go first.
 MAX_ITEMS: Final = 1000
 MAX_BYTES: Final = 2 * 1024 * 1024
+#: Items in the making whose words are kept, and how many of them, in characters.
+_MAX_UNFINISHED: Final = 16
+_MAX_WORDS: Final = 16 * 1024
+#: What adds words to an item -> the part that they are of, and its field.
+_DELTAS: Final = {
+    "response.output_audio_transcript.delta": ("output_audio", "transcript"),
+    "response.output_text.delta": ("output_text", "text"),
+}
 
 Item = Mapping[str, Any]
 
@@ -26,6 +34,8 @@ class Conversation:
         self._sizes: dict[str, int] = {}
         self._bytes = 0
         self._last: str | None = None
+        #: Of items in the making: their content so far.
+        self._unfinished: dict[str, dict[str, str]] = {}
 
     def __iter__(self) -> Iterator[Item]:
         return iter(list(self._items.values()))
@@ -41,6 +51,25 @@ class Conversation:
     def item(self, item_id: str) -> Item | None:
         """An item as it is now, or None if it is not (or no longer) known."""
         return self._items.get(item_id)
+
+    def restore(self, items: Iterable[Item]) -> None:
+        """Take items of a conversation that began elsewhere, oldest first."""
+        for item in items:
+            self._keep(item)
+
+    def so_far(self, *, unfinished: bool = True) -> list[Item]:
+        """The items, oldest first, as another conversation can go on from them.
+
+        Args:
+            unfinished: Whether messages in the making are among them, with their words so far.
+        """
+        told: list[Item] = []
+        for item in self:
+            if item.get("status") != "in_progress":
+                told.append(item)
+            elif unfinished and (part := self._unfinished.get(str(item.get("id")))) is not None:
+                told.append({**item, "status": "incomplete", "content": [part]})
+        return told
 
     def observe(self, event: Mapping[str, Any]) -> None:
         """Follow a server event. What it says amiss is ignored: it came from outside."""
@@ -58,6 +87,8 @@ class Conversation:
             case "conversation.item.input_audio_transcription.completed":
                 fields = {"transcript": event.get("transcript")}
                 self.amend(event.get("item_id"), event.get("content_index", 0), fields)
+            case str(kind) if kind in _DELTAS:
+                self._add_words(*_DELTAS[kind], event.get("item_id"), event.get("delta"))
 
     def amend(self, item_id: object, content_index: object, fields: Mapping[str, object]) -> None:
         """Change a part of an item's content, if there is such a part."""
@@ -108,6 +139,14 @@ class Conversation:
         self._items = dict(items)
         self._last = next(reversed(self._items))
 
+    def _add_words(self, part: str, field: str, item_id: object, words: object) -> None:
+        if not isinstance(item_id, str) or not isinstance(words, str):
+            return
+        content = self._unfinished.setdefault(item_id, {"type": part, field: ""})
+        content[field] = (content.get(field, "") + words)[:_MAX_WORDS]
+        if len(self._unfinished) > _MAX_UNFINISHED:
+            del self._unfinished[next(iter(self._unfinished))]
+
     def _keep(self, item: object) -> None:
         if not isinstance(item, dict) or not isinstance(item.get("id"), str):
             return
@@ -124,6 +163,8 @@ class Conversation:
             return
         if known is None:
             self._last = item_id
+        if item.get("status") != "in_progress":
+            self._unfinished.pop(item_id, None)
         self._bytes += size - self._sizes.get(item_id, 0)
         self._items[item_id], self._sizes[item_id] = item, size
         while len(self._items) > MAX_ITEMS or self._bytes > MAX_BYTES:

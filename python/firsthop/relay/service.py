@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Final
 
 import structlog
 from fastapi import FastAPI
@@ -19,11 +20,18 @@ from firsthop.fleet.beat import Place as FleetPlace
 from firsthop.relay import takeover
 from firsthop.relay.clusters import native_clusters
 from firsthop.relay.notices import Notices
+from firsthop.relay.silence import Silence
 from firsthop.relay.takeover import Place
 from firsthop.telemetry import http
 from firsthop.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
+
+#: A relay that drains ends early once nothing came for so long: the checks of a call in which
+#: nobody speaks are up to 5 s apart.
+_SILENCE_SECONDS: Final = 6.0
+#: How often a relay that drains is looked at, in seconds.
+_LOOK_EVERY: Final = 0.25
 
 
 class RelayService:
@@ -35,6 +43,7 @@ class RelayService:
         self._metrics = metrics
         self._relay: Relay | None = None
         self._notices: Notices | None = None
+        self._draining = False
         metrics.watch_relay(self._counters)
         metrics.watch_workers(self._worker_counters)
         metrics.watch_next_hops(self._next_hops)
@@ -134,7 +143,31 @@ class RelayService:
 
     def beat(self) -> Beat:
         """What the relay tells the fleet of itself."""
-        return Beat(FleetPlace("ingress", self._settings.relay.site))
+        return Beat(FleetPlace("ingress", self._settings.relay.site), draining=self._draining)
+
+    def drain(self, deadline: float) -> None:
+        """Say that no new clients are wanted. Whatever comes is forwarded as before."""
+        self._draining = True
+
+    async def drained(self) -> None:
+        """Return once no packet has come for some seconds."""
+        loop, silence = asyncio.get_running_loop(), Silence(_SILENCE_SECONDS)
+        while True:
+            if silence.lasts(loop.time(), self._forwarded()):
+                return
+            await asyncio.sleep(_LOOK_EVERY)
+
+    @property
+    def under_way(self) -> int:
+        """The flows that it remembers."""
+        counters = self._counters()
+        return 0 if counters is None else counters["flows"]
+
+    def _forwarded(self) -> int | None:
+        counters = self._counters()
+        if counters is None:
+            return None
+        return counters["ingress_packets"] + counters["egress_packets"]
 
     def _make(self, place: Place | None) -> Relay:
         """Make a native relay that does not run yet, on new sockets or on those of `place`."""
@@ -214,6 +247,8 @@ class RelayService:
         """
         if self._relay is None:
             return "not started"
+        if self._draining:
+            return "draining"
         clusters = self._settings.relay.clusters
         if not clusters:
             return "relay.clusters is empty, so there is nowhere to forward to"

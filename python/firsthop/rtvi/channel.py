@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from firsthop.backends.base import Traits
 from firsthop.calls.ends import DataChannel, SendText
+from firsthop.calls.leaving import HANDOVER
 from firsthop.realtime.events import as_json
 from firsthop.rtvi.messages import LABEL, Message, RequestError, peer_left, read
 from firsthop.rtvi.translation import Translation, unnumbered
@@ -71,6 +72,9 @@ class RtviChannel(DataChannel):
             messages = self._translation.tell(event)
         elif event.get("label") == LABEL:
             messages = [unnumbered(event)]
+        elif event.get("type") == HANDOVER:
+            # The bot knows nothing of where its calls are.
+            messages = self._translation.tell(event)
         else:
             # The bot tells what happens; only what went wrong on the way to it is ours to tell.
             messages = self._translation.fail(event) if event.get("type") == "error" else []

@@ -55,6 +55,16 @@ class Caller:
             message = f"{what} takes an API key; a client secret is good for placing calls"
             raise AccessError(message, code="api_key_needed")
 
+    def must_continue(self, call_id: str) -> None:
+        """Refuse the holder of a client secret, unless it is to go on with this call.
+
+        Raises:
+            AccessError: 403: it takes an API key, or the secret of a handover.
+        """
+        if self.grant is not None and self.grant.continues != call_id:
+            message = "this takes an API key, or the client secret that the call was told"
+            raise AccessError(message, code="api_key_needed")
+
 
 class Access:
     """Decides who is let in.

@@ -1,8 +1,9 @@
 """Client secrets: what a call may be, sealed, so that a browser can hold it and nobody keeps it.
 
-A secret holds the session that its calls begin with and the events that its callers may send. Any
-transceiver with its key opens it, whichever made it, in any cluster; none remembers it, so it can
-be used again until it expires, and is revoked only by changing keys.
+A secret holds the session that its calls begin with and the events that its callers may send; one
+by which a call goes on elsewhere names that call, too. Any transceiver with its key opens it,
+whichever made it, in any cluster; none remembers it, so it can be used again until it expires, and
+is revoked only by changing keys.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ class ClientSecrets:
             SignalingError: The session is too large to travel in a header.
         """
         events = None if terms.client_events is None else sorted(terms.client_events)
-        secret = self._seal.close([terms.session, events], expires_at)
+        held: list[object] = [terms.session, events]
+        if terms.continues is not None:
+            held.append(terms.continues)
+        secret = self._seal.close(held, expires_at)
         if len(secret) > MAX_SECRET:
             raise SignalingError(
                 f"the session is too large for a client secret, which travels in a header: it "
@@ -72,9 +76,13 @@ class ClientSecrets:
                 "the client secret is none of this server's: damaged, forged, or its key is retired"
             )
             raise AccessError(message, status=401, code="invalid_client_secret")
-        (session, events), expires_at = opened
+        (session, events, *more), expires_at = opened
         if now >= expires_at:
             ago = math.floor(now - expires_at)
             message = f"the client secret expired {ago} s ago; ask your server for a new one"
             raise AccessError(message, status=401, code="expired_client_secret")
-        return Terms(session=session, client_events=None if events is None else frozenset(events))
+        return Terms(
+            session=session,
+            client_events=None if events is None else frozenset(events),
+            continues=more[0] if more else None,
+        )

@@ -72,7 +72,9 @@ def complete(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         described = generate()
-        described["components"]["securitySchemes"] = _SECURITY_SCHEMES
+        components = described.setdefault("components", {})
+        components["securitySchemes"] = _SECURITY_SCHEMES
+        components.setdefault("schemas", {}).update(_schemas())
         for path in described["paths"].values():
             for operation in path.values():
                 # What FastAPI adds is 400 here, as in the Realtime API.
@@ -100,6 +102,19 @@ _REFUSALS: Final = {
 }
 
 
+#: By reference. As a model of each answer it is compiled for each, several times, and holds up
+#: the start by more than all else.
+_REFUSAL: Final = {
+    "application/json": {"schema": {"$ref": f"#/components/schemas/{Refusal.__name__}"}}
+}
+
+
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe answers that are errors."""
-    return {status: {"model": Refusal, "description": _REFUSALS[status]} for status in statuses}
+    return {status: {"content": _REFUSAL, "description": _REFUSALS[status]} for status in statuses}
+
+
+def _schemas() -> dict[str, Any]:
+    """Return what all refusals refer to."""
+    schema = Refusal.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), Refusal.__name__: schema}

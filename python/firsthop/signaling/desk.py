@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from fastapi import Request
+from fastapi import Request, WebSocket
 
 from firsthop import keyring
 from firsthop.calls.calls import Calls
@@ -15,6 +15,7 @@ from firsthop.config import Settings
 from firsthop.signaling.access import Access, caller_of
 from firsthop.signaling.clientsecret import ClientSecrets
 from firsthop.signaling.forwarding import Forwarding
+from firsthop.signaling.handover import Handovers
 from firsthop.signaling.placing import Placing
 from firsthop.signaling.sealed import Seals
 from firsthop.signaling.steering import Steering
@@ -29,6 +30,7 @@ class Desk:
     placing: Placing
     secrets: ClientSecrets
     forwarding: Forwarding
+    handovers: Handovers
     metrics: Metrics
     seal: Seals
     """Makes a seal for a purpose of a protocol's own."""
@@ -51,11 +53,13 @@ class Desk:
             ConfigError: A setting names what there is not.
         """
         secrets = ClientSecrets.of(settings)
+        forwarding = Forwarding(settings, calls, metrics)
         return cls(
             calls,
             Placing(settings),
             secrets,
-            Forwarding(settings, calls, metrics),
+            forwarding,
+            Handovers(calls, forwarding),
             metrics,
             Seals(settings),
             Access(settings, secrets),
@@ -73,13 +77,18 @@ class Desk:
         self.access.use(settings)
         self.forwarding.use(settings)
 
-    def terms(
-        self, request: Request, session: Mapping[str, Any], model: str | None = None
+    async def terms(
+        self,
+        connection: Request | WebSocket,
+        session: Mapping[str, Any],
+        model: str | None = None,
     ) -> Terms:
-        """Return the terms of a call by WebRTC that a request asks for; its client is steered.
+        """Return the terms of a call that is asked for; its client is steered.
+
+        Of a call that goes on with another one, that one is asked for the conversation first.
 
         Args:
-            request: What asks for it.
+            connection: What asks for it.
             session: The request's session.
             model: What is taken if neither the session nor the caller's secret names one.
 
@@ -87,7 +96,8 @@ class Desk:
             AccessError: 403: the caller's secret does not allow this session.
             SignalingError: The session's list of events is wrong.
         """
-        terms = self.placing.terms(caller_of(request), session, model)
-        if self.steering is None:
+        caller = await self.handovers.continued(caller_of(connection))
+        terms = self.placing.terms(caller, session, model)
+        if self.steering is None or not isinstance(connection, Request):
             return terms
-        return replace(terms, steered=self.steering.steer(request))
+        return replace(terms, steered=self.steering.steer(connection))

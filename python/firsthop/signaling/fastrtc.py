@@ -156,7 +156,7 @@ def routes(desk: Desk) -> APIRouter:
             body = await offers.read_object(request)
             if body.get("type") == "ice-candidate":
                 return _candidate(connections, request, body)
-            return _place(desk, connections, request, body, model)
+            return await _place(desk, connections, request, body, model)
         except OverloadedError:
             # All that there is room for are there.
             return _failed("concurrency_limit_reached", limit=len(desk.calls))
@@ -168,7 +168,7 @@ def routes(desk: Desk) -> APIRouter:
     return router
 
 
-def _place(
+async def _place(
     desk: Desk,
     connections: Connections,
     request: Request,
@@ -180,7 +180,7 @@ def _place(
         message = 'expected "offer" or "ice-candidate"'
         raise SignalingError(message, code="invalid_value", param="type")
     sdp = offers.offer_in(body)
-    terms = replace(desk.terms(request, {}, model), channel=TextChannel)
+    terms = replace(await desk.terms(request, {}, model), channel=TextChannel)
     call_id, answer = desk.calls.open(sdp, terms)
     connections.note(caller_of(request).credential, webrtc_id, call_id)
     return {"sdp": answer, "type": "answer"}

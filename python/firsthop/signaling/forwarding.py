@@ -66,13 +66,21 @@ class Forwarding:
         owner = self._calls.ids.owner(call_id)
         if owner is None or owner == self._calls.ids.address:
             return None
+        self.check(owner)
+        return owner
+
+    def check(self, owner: str) -> None:
+        """Refuse to ask another transceiver that would not answer.
+
+        Raises:
+            AccessError: 403: it is on another machine, which serves its own only.
+        """
         if self._keyless and not is_loopback(owner.rpartition(":")[0]):
             raise AccessError(
                 "the call is another transceiver's, and requests are passed on between machines "
                 "only with API keys: set the same signaling.api_keys on all transceivers",
                 code="local_only",
             )
-        return owner
 
     async def pass_on(self, owner: str, request: Request) -> Response:
         """Pass on a request with its body, and return the owner's answer.

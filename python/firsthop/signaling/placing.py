@@ -8,6 +8,7 @@ session of its own either.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from firsthop.calls.terms import Terms
@@ -61,12 +62,14 @@ class Placing:
             message = "which events its caller may send is the client secret's to say"
             raise AccessError(message, code="api_key_needed", param="session.client")
         events = caller.grant.client_events
-        events = self._default_events if events is None else events
+        if events is None and caller.grant.continues is None:
+            # A call that goes on had its events settled when it began.
+            events = self._default_events
         if session and events is not None and "session.update" not in events:
             message = "the client secret fixes the session: it does not allow session.update"
             raise AccessError(message, code="session_fixed", param="session")
         merged = overlaid(caller.grant.session, session)
-        return Terms(session=base | merged, client_events=events)
+        return replace(caller.grant, session=base | merged, client_events=events)
 
     def effective(self, terms: Terms) -> dict[str, Any]:
         """Return the whole session that a call on these terms begins with.

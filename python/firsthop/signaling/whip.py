@@ -104,7 +104,7 @@ def _add_endpoint(router: APIRouter, desk: Desk, sessions: IceSessions) -> None:
         offer = (await offers.read(request)).offer
         _check_streams(offer)
         channel = DataChannel if _CHANNEL.search(offer) else Unheard
-        terms = desk.terms(request, {}, model)
+        terms = await desk.terms(request, {}, model)
         call_id, answer = desk.calls.open(
             offer, replace(terms, channel=channel, channel_id=data_channel_id)
         )

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -31,7 +31,7 @@ _PROXY: Final = ip_address("127.0.0.1")
 
 
 def asked(
-    ip: str | None, place: str | None, headers: list[str], config: Path | None
+    ip: str | None, place: str | None, headers: list[str], config: Sequence[Path]
 ) -> Explanation:
     """Return which cluster and ingresses a client would get now, and why.
 
@@ -39,7 +39,7 @@ def asked(
         ip: Its address.
         place: Where it is, as LAT,LON in degrees.
         headers: As a trusted proxy sends them, each ``Name: value``.
-        config: A YAML file of settings.
+        config: YAML files of settings.
 
     Raises:
         ConfigError: An argument or a setting makes no sense.

@@ -3,11 +3,12 @@
 # Annotations are not put off here: those of a command are what its options are made of.
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from firsthop.options import ConfigOption
 
 app = typer.Typer(help="Look into steering.", no_args_is_help=True)
 
@@ -27,17 +28,14 @@ def explain_command(
         list[str] | None,
         typer.Option("--header", help='As a trusted proxy sends it: "Name: value". Repeatable.'),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", help="A YAML file of settings; FIRSTHOP_... variables win."),
-    ] = None,
+    config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Tell which cluster and ingresses a client would get now, and why; 1 if there is no room."""
     # Other commands start without what only this one needs.
     from firsthop.steering.asked import asked
 
-    explanation = asked(ip, place, header or [], config)
+    explanation = asked(ip, place, header or [], config or [])
     if as_json:
         print(json.dumps(explanation.as_json()))
     else:

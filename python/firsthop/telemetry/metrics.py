@@ -121,6 +121,11 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self.draining = Gauge(
+            "firsthop_draining",
+            "Whether the process is about to end, and only finishes what is under way",
+            registry=self._registry,
+        )
         self.calls_ended = Counter(
             "firsthop_transceiver_calls_ended",
             "Calls that ended, by reason",
@@ -162,9 +167,30 @@ class Metrics:
             buckets=(0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10),
             registry=self._registry,
         )
+        self.capacity = Gauge(
+            "firsthop_transceiver_capacity",
+            "Calls that the transceiver takes at the same time, at most",
+            registry=self._registry,
+        )
+        self.handovers = Counter(
+            "firsthop_transceiver_handovers",
+            "Callers asked to go on elsewhere, and calls that go on here, by result",
+            ["result"],
+            registry=self._registry,
+        )
         self.interruptions = Counter(
             "firsthop_transceiver_interruptions",
             "Times that a caller's speech stopped the agent's",
+            registry=self._registry,
+        )
+        self.loopback_seconds = Gauge(
+            "firsthop_transceiver_loopback_seconds",
+            "From the transceiver's last good call to itself: until it heard its own sound",
+            registry=self._registry,
+        )
+        self.loopback_failures = Counter(
+            "firsthop_transceiver_loopback_failures",
+            "Calls of the transceiver to itself that came to nothing",
             registry=self._registry,
         )
 
@@ -245,6 +271,12 @@ class Metrics:
             "firsthop_fleet_healthy",
             "Clusters and ingress points of the fleet that answer",
             ["part"],
+            registry=self._registry,
+        )
+        self.fleet_signaling = Gauge(
+            "firsthop_fleet_signaling",
+            "Addresses at which a cluster takes offers, by what they say of themselves",
+            ["cluster", "state"],
             registry=self._registry,
         )
         self.fleet_sessions = Gauge(

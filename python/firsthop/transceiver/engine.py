@@ -73,7 +73,8 @@ class EngineLoop:
             token_lifetime_seconds=transceiver.token_lifetime_seconds,
             hop_secrets=keys,
             hop_key_id=self._settings.key_id,
-            max_sessions=transceiver.max_sessions,
+            # Calls of callers are counted before they come here. A call of our own has a place too.
+            max_sessions=transceiver.max_sessions + transceiver.loopback,
         )
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._engine.fileno(), self._dispatch)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,11 +23,14 @@ from firsthop.fleet.beat import Beat, Place
 from firsthop.fleet.observer import Observer
 from firsthop.signaling import application, description
 from firsthop.signaling.desk import Desk
+from firsthop.signaling.handover import sealed
 from firsthop.signaling.steering import Steering
 from firsthop.speech import activity
 from firsthop.telemetry import http as operations
 from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.engine import EngineLoop
+from firsthop.transceiver.loopback import Loopback
+from firsthop.transceiver.owncall import OwnCalls
 
 log = structlog.get_logger()
 
@@ -37,7 +43,7 @@ _SECURITY_HEADERS = {
 
 
 class TransceiverService:
-    """Runs one transceiver: `prepare`, then `start`, then `stop`.
+    """Runs one transceiver: `prepare`, then `start`, then `stop`; perhaps `drain` in between.
 
     Args:
         settings: All settings.
@@ -52,6 +58,9 @@ class TransceiverService:
         self._metrics = metrics
         self._backend = backend if backend is not None else backends.load(settings, metrics)
         self._engine = EngineLoop(settings)
+        self._own_calls = OwnCalls(self._engine)
+        self._loopback: Loopback | None = None
+        self._moving_on: asyncio.TimerHandle | None = None
         self._ids = CallIds.of(settings)
         self._desk: Desk | None = None
         self.calls = Calls(settings, self._backend, metrics, self._ids, self._engine)
@@ -80,9 +89,12 @@ class TransceiverService:
         self._engine.start()
         if self._observer is not None:
             self._observer.start()
-        self._metrics.watch_engine(self._engine.engine.counters)
+        self._metrics.watch_engine(self._counters)
         transceiver = self._settings.transceiver
+        self._metrics.capacity.set(transceiver.max_sessions)
         log.info("transceiver.started", shards=transceiver.shards, backend=self._settings.backend)
+        if transceiver.loopback:
+            self._call_itself()
         if not self._settings.signaling.api_keys:
             log.info("signaling.no_api_keys", serves="this machine only")
 
@@ -106,10 +118,36 @@ class TransceiverService:
         """What the transceiver tells the fleet of itself."""
         transceiver = self._settings.transceiver
         place = Place("cluster", transceiver.cluster)
-        return Beat(place, sessions=len(self.calls), capacity=transceiver.max_sessions)
+        return Beat(
+            place,
+            sessions=len(self.calls),
+            capacity=transceiver.max_sessions,
+            draining=self.calls.draining,
+        )
+
+    def drain(self, deadline: float) -> None:
+        """Take no new calls from now on; shortly before `deadline`, ask those left to move on."""
+        self.calls.drain()
+        handover_seconds = self._settings.transceiver.handover_seconds
+        if handover_seconds:
+            loop, at = asyncio.get_running_loop(), deadline - handover_seconds
+            self._moving_on = loop.call_at(at, self.calls.move_on, deadline)
+
+    async def drained(self) -> None:
+        """Return once all calls are over."""
+        await self.calls.over()
+
+    @property
+    def under_way(self) -> int:
+        """The calls."""
+        return len(self.calls)
 
     async def stop(self) -> None:
         """Hang up, and end the engine."""
+        if self._moving_on is not None:
+            self._moving_on.cancel()
+        if self._loopback is not None:
+            await self._loopback.stop()
         await self.calls.close()
         if self._observer is not None:
             await self._observer.stop()
@@ -125,9 +163,11 @@ class TransceiverService:
         """Why the transceiver is not ready for new calls, or None."""
         if not self._engine.running:
             return "not started"
-        if len(self.calls) >= self._settings.transceiver.max_sessions:
+        if self.calls.draining:
+            return "draining"
+        if self.calls.full:
             return "full"
-        return None
+        return None if self._loopback is None else self._loopback.problem
 
     def app(self) -> FastAPI:
         """The HTTP side: signaling, operations, and the demo page."""
@@ -139,6 +179,7 @@ class TransceiverService:
         settings, metrics = self._settings, self._metrics
         desk = Desk.of(settings, self.calls, metrics, self._steering)
         self._desk = desk
+        self.calls.seal = partial(sealed, desk.secrets)
         application.guard(app, settings, desk, metrics)
         app.include_router(signaling.routes(desk, settings.signaling.protocols))
         app.include_router(operations.routes(self._metrics, self.problem))
@@ -146,6 +187,23 @@ class TransceiverService:
         if self._settings.signaling.demo:
             _add_demo(app)
         return app
+
+    def _call_itself(self) -> None:
+        if self._own_calls.possible():
+            own = self._own_calls
+            self._loopback = Loopback(lambda: own.place(self._settings), self._metrics)
+            self._loopback.start()
+        else:
+            why = "transceiver.reachable_ip is no address of this machine"
+            log.warning("loopback.left_out", reason=why)
+
+    def _counters(self) -> Mapping[str, int] | None:
+        if not self._engine.running:
+            return None
+        counters = self._engine.engine.counters()
+        # The engine may have let go of our own a moment before we hear of it.
+        counters["sessions"] = max(counters["sessions"] - self._own_calls.sessions, 0)
+        return counters
 
 
 def _add_demo(app: FastAPI) -> None:

@@ -621,6 +621,25 @@ def test_what_was_said_is_told_again_and_not_back(theirs: str) -> None:
     assert asked["item_id"] == theirs
 
 
+@pytest.mark.parametrize("theirs", ["u", "other"])
+def test_what_was_said_in_the_call_before_is_told_to_the_server_and_not_back(theirs: str) -> None:
+    bench = Bench()
+    _, told = servers(bench.bridge.opened([USER], 0))
+    assert told["item"]["id"] == "u"
+    assert bench.server("conversation.item.added", item={**USER, "id": theirs}) == []
+    assert bench.server("conversation.item.done", item={**USER, "id": theirs}) == []
+    [asked] = servers(bench.client("conversation.item.delete", item_id="u"))
+    assert asked["item_id"] == theirs
+
+
+def test_what_a_server_says_first_comes_after_what_was_said_in_the_call_before() -> None:
+    bench = Bench().open(USER)
+    bench.server("response.created", response={"id": "r", "output": []})
+    bench.server("response.output_audio_transcript.delta", **WHERE, delta="Yes.")
+    added = [e for e in clients(bench.actions) if e["type"] == "conversation.item.added"]
+    assert [event["previous_item_id"] for event in added] == ["u"]
+
+
 # Garbage.
 
 JSON = st.recursive(

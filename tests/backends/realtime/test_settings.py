@@ -14,7 +14,7 @@ KEY = "sk-swordfish"
 
 def from_environment(**settings: str) -> RealtimeSettings:
     names = {f"FIRSTHOP_REALTIME__{name.upper()}": value for name, value in settings.items()}
-    return load(None, names).realtime
+    return load((), names).realtime
 
 
 def test_settings_come_from_the_environment() -> None:
@@ -77,7 +77,7 @@ def test_a_capability_is_had_or_lacked() -> None:
 )
 def test_no_problem_that_is_told_quotes_a_key(settings: dict[str, str]) -> None:
     with pytest.raises(ConfigError) as error:
-        load(None, settings)
+        load((), settings)
     assert KEY not in str(error.value)
 
 

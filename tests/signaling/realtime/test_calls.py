@@ -344,6 +344,7 @@ async def service() -> AsyncIterator[TransceiverService]:
             advertise=("192.0.2.1:3478",),
             advertise_tcp=("192.0.2.1:443",),
             max_sessions=1,
+            loopback=False,
         ),
     )
     service = TransceiverService(settings, Metrics(), EchoBackend())

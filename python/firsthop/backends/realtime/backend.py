@@ -193,7 +193,12 @@ class _Exchange:
         while True:
             opened_at = time.monotonic()
             try:
-                connection = await Connection.open(self._settings, self._dialect, self._model())
+                connection = await Connection.open(
+                    self._settings,
+                    self._dialect,
+                    self._model(),
+                    continued=bool(self._call.items),
+                )
             except ConnectionFailed as error:
                 why = error.failure
                 self._metrics.backend_connections.labels(why.reason).inc()

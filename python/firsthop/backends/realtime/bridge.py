@@ -190,6 +190,10 @@ class Bridge:
             items: The conversation so far.
             queued_ms: How much of the caller's sound waits to be sent on it.
         """
+        items = list(items)
+        if self._server.link == "opening":
+            # What was said in the call before this one, if it goes on with one.
+            self._items.known(items)
         self._server.opened()
         self._complained = False
         self._origin_ms = max(0, self._caller.at_ms - queued_ms)

@@ -13,6 +13,7 @@ from firsthop.backends import failure
 from firsthop.backends.realtime.dialects import Dialect
 from firsthop.backends.websocket import ConnectionFailed, open_socket
 from firsthop.config import RealtimeSettings
+from firsthop.values import CONTINUED
 
 #: The largest message that is taken, in bytes: minutes of sound in one event.
 _MAX_MESSAGE: Final = 16 * 1024 * 1024
@@ -28,17 +29,30 @@ class Connection:
 
     @classmethod
     async def open(
-        cls, settings: RealtimeSettings, dialect: Dialect, model: str | None
+        cls,
+        settings: RealtimeSettings,
+        dialect: Dialect,
+        model: str | None,
+        *,
+        continued: bool = False,
     ) -> Connection:
         """Connect.
+
+        Args:
+            settings: Where to, and with what.
+            dialect: What the server speaks.
+            model: Whom to ask for; None: the server chooses.
+            continued: Whether there is a conversation already, which the server will be told: an
+                agent service does not greet the caller again.
 
         Raises:
             ConnectionFailed: It did not work.
         """
         assert settings.url is not None, "checked when the backend was made"
+        more = {CONTINUED: "1"} if continued else {}
         socket = await open_socket(
             dialect.url(settings.url, model),
-            headers=dialect.headers(settings.api_key),
+            headers={**dialect.headers(settings.api_key), **more},
             connect_timeout_seconds=settings.connect_timeout_seconds,
             silence_timeout_seconds=settings.silence_timeout_seconds,
             max_bytes=_MAX_MESSAGE,

@@ -74,6 +74,13 @@ class Items:
                 self._aliases.pair(theirs, ours)
         return self.for_client(event)
 
+    def known(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Take note of items that the client knows from elsewhere: it is not told of them."""
+        for item in items:
+            for told in (self._added, self._settled):
+                remember(told, item["id"])
+            self._last = item["id"]
+
     def retell(self, items: Iterable[Mapping[str, Any]]) -> list[Event]:
         """Return what a new connection is told of the conversation so far, as items to create."""
         told = retold(items)

@@ -22,7 +22,7 @@ def _tell(times: TurnTimes) -> None:
 
 
 async def _serve() -> None:
-    settings = load(None, os.environ)
+    settings = load((), os.environ)
     logs.configure("json")
     metrics = Metrics()
     service = AgentService(settings, metrics, load_agent(settings.agent, metrics, _tell))

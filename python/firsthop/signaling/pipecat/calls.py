@@ -8,6 +8,8 @@ and that is negotiated on its call. It brings an offer of a new connection, most
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -49,7 +51,7 @@ def add(router: APIRouter, desk: Desk, sessions: Sessions) -> None:
         if (answer := await _from_owner(desk, request, asked)) is not None:
             return answer
         if (client := clients.find(asked)) is None:
-            terms = desk.terms(request, overlaid(session, asked.session))
+            terms = await desk.terms(request, overlaid(session, asked.session))
             client = clients.open(asked, terms)
         elif asked.version != client.version:
             await clients.renegotiate(client, asked)
@@ -162,8 +164,6 @@ class _Clients:
             OverloadedError: There is no room.
             SignalingError: The session in `terms` makes no sense.
         """
-        if asked.call_id is not None:
-            self._leave(asked.call_id)
         client = _Client(asked.connection, asked.version)
 
         def channel(send_text: SendText, traits: Traits) -> RtviChannel:
@@ -178,6 +178,9 @@ class _Clients:
         opened = self._calls.open(asked.offer, replace(terms, channel=channel))
         client.call_id, client.answer = opened
         self._clients[client.call_id] = client
+        if asked.call_id is not None:
+            # Not before there is another one: that may be refused.
+            self._leave(asked.call_id)
         return client
 
     def _leave(self, call_id: str) -> None:
@@ -202,12 +205,22 @@ async def _from_owner(desk: Desk, request: Request, asked: _Asked) -> Response |
     if owner is None:
         return None
     try:
-        return await desk.forwarding.pass_on(owner, request)
+        answer = await desk.forwarding.pass_on(owner, request)
+        # One that is about to end has no other call for the client; here it can have one.
+        return None if _is_draining(answer) else answer
     except SignalingError as error:
         if error.code not in _OWNER_GONE:
             raise
         # That may be why the client comes: the call is over, and here it can have another one.
         return None
+
+
+def _is_draining(answer: Response) -> bool:
+    if answer.status_code != 503:
+        return False
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return bool(json.loads(bytes(answer.body))["error"]["code"] == "draining")
+    return False
 
 
 def _read(body: Mapping[str, Any]) -> _Asked:

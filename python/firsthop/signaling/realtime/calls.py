@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from firsthop.errors import SignalingError
 from firsthop.signaling import offers
+from firsthop.signaling.access import caller_of
 from firsthop.signaling.description import SECURITY, refusals
 from firsthop.signaling.desk import Desk
 from firsthop.signaling.realtime.bodies import ANSWER, PLACE_BODY
@@ -23,7 +24,7 @@ def add(router: APIRouter, desk: Desk) -> None:
     ) -> Response:
         """Answer an SDP offer: raw, as part `sdp` of a form, or as `sdp` of a JSON object."""
         placed = await offers.read(request)
-        terms = desk.terms(request, placed.session, model)
+        terms = await desk.terms(request, placed.session, model)
         terms = replace(terms, channel_id=data_channel_id)
         call_id, answer = desk.calls.open(placed.offer, terms)
         location = f"/v1/realtime/calls/{call_id}"
@@ -56,6 +57,17 @@ def add(router: APIRouter, desk: Desk) -> None:
             return await desk.forwarding.pass_on(owner, request)
         desk.calls.hang_up(call_id)
         return Response()
+
+    @router.post("/calls/{call_id}/handover", include_in_schema=False)
+    async def hand_over(call_id: str, request: Request) -> Response:
+        """Tell the transceiver at which a call goes on what that has to know; see `handover`."""
+        caller_of(request).must_continue(call_id)
+        owner = desk.forwarding.owner(call_id, request)
+        if owner is not None:
+            return await desk.forwarding.pass_on(owner, request)
+        body = await offers.read_object(request)
+        past = desk.calls.hand_over(call_id, desk.handovers.successor(body))
+        return Response(past.to_json(), media_type="application/json")
 
     @router.post("/calls/{call_id}/accept", include_in_schema=False)
     @router.post("/calls/{call_id}/refer", include_in_schema=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import APIRouter, WebSocket
 
 from firsthop.errors import SignalingError
@@ -11,6 +13,7 @@ from firsthop.signaling.desk import Desk
 from firsthop.signaling.forwarding import subprotocol
 from firsthop.signaling.http import error_response
 from firsthop.signaling.socketend import SocketEnd
+from firsthop.values import CONTINUED
 
 
 def add(router: APIRouter, desk: Desk) -> None:
@@ -66,7 +69,9 @@ async def _join(desk: Desk, websocket: WebSocket, call_id: str) -> None:
 
 async def _place(desk: Desk, websocket: WebSocket, model: str) -> None:
     """Be a call's only line."""
-    terms = desk.placing.terms(caller_of(websocket), {}, model)
+    terms = await desk.terms(websocket, {}, model)
+    if CONTINUED in websocket.headers:
+        terms = replace(terms, continued=True)
     end = SocketEnd(websocket, desk.metrics, wants_audio=True)
     await _serve(desk, websocket, desk.calls.open_socket(end, terms), end)
 
