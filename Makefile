@@ -49,6 +49,7 @@ check: $(VENV)/.stamp/test-tools ## Run formatters, linters and type checkers, a
 	@scripts/step "ruff" $(VENV)/bin/ruff check --quiet
 	@scripts/step "mypy" $(VENV)/bin/mypy python tests examples
 	@scripts/step "native stub" $(PYTHON) -m mypy.stubtest firsthop._native
+	@scripts/chart
 
 .PHONY: format
 format: $(VENV)/.stamp/test-tools ## Format all code
@@ -64,7 +65,7 @@ fuzz: ## Run each fuzz target for a minute (needs a nightly compiler and cargo-f
 	done
 
 .PHONY: bench
-bench: $(VENV)/.stamp/bench $(PIPECAT)/.stamp/packages ## Measure the relay beside others, recovery, barge-in, turns, calls, set-up, sound, and calls across the world (an hour; the last as root; on a quiet machine)
+bench: $(VENV)/.stamp/bench $(PIPECAT)/.stamp/packages ## Measure the relay beside others, recovery, barge-in, turns, calls, set-up, sound, calls across the world, and a rehearsal of the chart (an hour; the last two as root; on a quiet machine)
 	@$(VENV)/bin/firsthop bench relay
 	@$(VENV)/bin/firsthop bench recovery
 	@$(VENV)/bin/firsthop bench barge-in
@@ -74,6 +75,11 @@ bench: $(VENV)/.stamp/bench $(PIPECAT)/.stamp/packages ## Measure the relay besi
 	@$(VENV)/bin/firsthop bench quality
 	@$(VENV)/bin/firsthop bench fleet
 	@$(VENV)/bin/firsthop bench global
+	@$(VENV)/bin/firsthop bench rollout
+
+.PHONY: kube-tools
+kube-tools: ## Build a Kubernetes control plane, for tests that install the chart on one (needs Go; ten minutes, once)
+	@scripts/kube-tools
 
 .PHONY: lock
 lock: ## Pin the newest allowed Python packages again
