@@ -10,6 +10,7 @@ from firsthop.bench.errors import BenchError, SkippedError
 
 _ROOT = Path(__file__).absolute().parents[3]
 SOURCES = _ROOT / "bench"
+CHART = _ROOT / "deploy" / "helm" / "firsthop"
 #: What is built, and what a run leaves behind. `target` is already ignored by git.
 BUILT = _ROOT / "target" / "bench-peers"
 RESULTS = _ROOT / "target" / "bench"

@@ -135,6 +135,18 @@ LISTED: Final = (
         quick="Fewer calls, everything breaks once: under four minutes, wider spreads.",
     ),
     Listed(
+        name="rollout",
+        module="firsthop.bench.rollout.benchmark",
+        help="""Rehearse the Helm chart: upgrades, scaling and the loss of a node, under calls.
+
+        What the chart says is run without a cluster: its pods are processes in network namespaces
+        on this machine, brought up, probed, drained and ended as its manifests have it, behind
+        virtual addresses of the kernel. It shows what becomes of calls meanwhile. It takes root,
+        helm, nftables and conntrack. Without redis-server it goes without, and the report says so.
+        """,
+        quick="Fewer calls, which are shorter: a minute and a half.",
+    ),
+    Listed(
         name="fleet",
         module="firsthop.bench.fleet.benchmark",
         help="""Simulate a fleet of a million calls: relays, an ingress and crowds come and go.

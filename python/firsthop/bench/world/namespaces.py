@@ -86,15 +86,16 @@ def exec_in(name: str) -> list[str]:
 
 def remove(owner: int) -> None:
     """Remove the namespaces of a process, and kill what still runs in them."""
-    _remove([path.name for path in _all() if _owner(path.name) == owner])
+    remove_named([path.name for path in _all() if _owner(path.name) == owner])
 
 
 def remove_stale() -> None:
     """Remove those whose process is dead."""
-    _remove([path.name for path in _all() if not Path(f"/proc/{_owner(path.name)}").exists()])
+    remove_named([path.name for path in _all() if not Path(f"/proc/{_owner(path.name)}").exists()])
 
 
-def _remove(names: Sequence[str]) -> None:
+def remove_named(names: Sequence[str]) -> None:
+    """Remove some of them, and kill what still runs in these."""
     if not names:
         return
     inodes = set(_inodes(names))
