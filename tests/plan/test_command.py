@@ -52,7 +52,7 @@ def test_programs_get_figures_with_what_they_rest_on() -> None:
     assert found["measurements"]["session_pcm"]["machine"]
     assert found["inputs"]["minutes_per_week"]["assumed"] is True
     assert found["inputs"]["weekly_users"]["assumed"] is False
-    assert found["in_all"]["offer_cores"]["value"] is None
+    assert found["in_all"]["cost"]["value"] is None
 
 
 @pytest.mark.parametrize(
