@@ -82,9 +82,9 @@ def test_a_figure_that_changes_with_a_measurement_names_it(
 
 def test_what_was_not_measured_is_not_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, unknown = shipped(), ("hop_up", "hop_down", "offer", "offer_gateway")
-    nothing = {"value": None, "kind": "not measured"}
+    nothing: dict[str, Any] = {"value": None, "kind": "not measured"}
     missing = {name: ours.measurements[name].model_copy(update=nothing) for name in unknown}
-    these = Measurements(benches=ours.benches, measurements=ours.measurements | missing)
+    these = Measurements(benches=ours.benches, measurements={**ours.measurements, **missing})
     monkeypatch.setattr(regions_module, "shipped", lambda: these)
     of = plan(HUGE, regions(measured={}))
     assert of.whole["offer_cores"].value is None
