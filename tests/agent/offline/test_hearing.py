@@ -62,6 +62,11 @@ async def test_commands_are_understood_word_by_word(
     assert await heard(ears, await said(text)) == text
 
 
+async def test_what_was_heard_before_does_not_matter(ears: PocketsphinxTranscriber) -> None:
+    sound = await said("good morning")
+    assert [await heard(ears, sound) for _ in range(3)] == ["good morning"] * 3
+
+
 async def test_a_turn_that_was_not_fed_is_heard_as_a_whole(ears: PocketsphinxTranscriber) -> None:
     assert await ears.listen(language="en-GB").finish(await said("good morning")) == "good morning"
 

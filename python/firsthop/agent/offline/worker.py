@@ -172,8 +172,9 @@ class Recogniser:
     def _follow(self) -> None:
         """Give the general decoder what it has not heard yet."""
         if not self._following:
-            self._general.set_cmn(_average(self._command, bytes(self._sound)))
-            self._general.start_utt()
+            average = _average(self._command, bytes(self._sound))
+            _begin(self._general)
+            self._general.set_cmn(average)
             self._following = True
         if rest := bytes(self._sound[self._followed :]):
             self._general.process_raw(rest)
@@ -183,7 +184,7 @@ class Recogniser:
         """What was said, if it is a command; empty if it cannot be one."""
         if len(self._sound) > _MAX_COMMAND:
             return ""
-        self._command.start_utt()
+        _begin(self._command)
         self._command.process_raw(bytes(self._sound), full_utt=True)
         self._command.end_utt()
         loud = np.array(self._levels) > max(self._levels, default=0) - _QUIETER_DB
@@ -229,9 +230,19 @@ def _entries(dictionary: Path, words: set[str]) -> str:
         return "".join(line for line in lines if line.split(" ", 1)[0].split("(")[0] in words)
 
 
+def _begin(decoder: Any) -> None:
+    """Begin an utterance as if it were the first.
+
+    What a decoder takes for the noise of a line it keeps from one to the next; but the next one may
+    be another caller's, or the same sound once more.
+    """
+    decoder.reinit_feat()
+    decoder.start_utt()
+
+
 def _average(decoder: Any, pcm: bytes) -> str:
     """The average spectrum of some sound, as a decoder in batch mode finds it."""
-    decoder.start_utt()
+    _begin(decoder)
     decoder.process_raw(pcm, no_search=True, full_utt=True)
     decoder.end_utt()
     return str(decoder.get_cmn())
