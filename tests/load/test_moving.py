@@ -138,7 +138,7 @@ async def test_a_call_whose_server_ends_before_it_has_moved_is_not_dropped(
         here.send(event())
         found = await moved(calls, 1)
     assert (found.stood, found.failures) == (1, {})
-    assert found.move_gaps_ms[0] > 0
+    assert len(found.move_gaps_ms) == 1
 
 
 def test_the_key_is_taken_from_the_event_and_from_no_other() -> None:

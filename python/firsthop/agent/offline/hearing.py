@@ -150,7 +150,9 @@ class _Turn(Hearing):
     def __init__(self, transcriber: PocketsphinxTranscriber, language: str | None) -> None:
         self._transcriber = transcriber
         self._english = language is None or language.lower()[:2] == "en"
-        self._resampler: Any = soxr.ResampleStream(RATE, worker.RATE, 1, "int16", quality="MQ")
+        # Of whole numbers soxr makes dither, another one for each turn, and what is just understood
+        # the one time is not the next.
+        self._resampler: Any = soxr.ResampleStream(RATE, worker.RATE, 1, "float32", quality="MQ")
         #: What was fed, in bytes; and of it what no process has yet.
         self._fed = 0
         self._kept: list[bytes] = []
@@ -216,9 +218,9 @@ class _Turn(Hearing):
                 self._transcriber.give_back(process)
 
     def _resampled(self, pcm: bytes, *, last: bool) -> bytes:
-        samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2")
-        resampled: bytes = self._resampler.resample_chunk(samples, last=last).tobytes()
-        return resampled
+        samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.float32)
+        resampled = self._resampler.resample_chunk(samples, last=last)
+        return bytes(resampled.round().clip(-32768, 32767).astype("<i2").tobytes())
 
     def _pass_on(self, pcm: bytes) -> None:
         self._kept.append(pcm)
