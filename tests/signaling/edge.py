@@ -68,7 +68,7 @@ class FakeCalls:
         self.opens = CALL
         """The id that the next call gets."""
         self.gone = asyncio.Event()
-        self.draining = self.full = False
+        self.problem: str | None = None
         self.past = Past(session={"type": "realtime", "instructions": "Be as you were."})
         """What calls leave."""
         self.handed_over: list[tuple[str, str | None]] = []

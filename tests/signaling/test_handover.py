@@ -216,7 +216,7 @@ async def test_an_owner_that_says_nothing_is_not_waited_for_long(
 @pytest.mark.parametrize("state", ["draining", "full"])
 async def test_who_takes_no_calls_takes_no_history(state: str) -> None:
     pair = Pair()
-    setattr(pair.after.calls, state, True)
+    pair.after.calls.problem = state
     async with pair.served():
         terms = await pair.placed()
     assert terms.past is None

@@ -78,9 +78,7 @@ class AgentService:
         """Why the service is not ready for new calls, or None."""
         if not self._ready:
             return "not started"
-        if self.calls.draining:
-            return "draining"
-        return "full" if self.calls.full else None
+        return self.calls.problem
 
     def app(self) -> FastAPI:
         """The HTTP side."""

@@ -57,6 +57,20 @@ class Row:
     """Whether no round was a fair one, as when each lost packets; then no target holds."""
 
     @classmethod
+    def of_one(
+        cls,
+        case: str,
+        contender: str,
+        metric: str,
+        value: float,
+        unit: str,
+        target: Target | None = None,
+        note: str = "",
+    ) -> Row:
+        """Return the row of what was measured once."""
+        return cls(case, contender, metric, value, unit, value, value, target=target, note=note)
+
+    @classmethod
     def of_rounds(
         cls, case: str, contender: str, metric: str, unit: str, rounds: Sequence[float]
     ) -> Row:

@@ -231,6 +231,13 @@ class Calls:
         """
         return self._find(call_id).hand_over(successor)
 
+    @property
+    def problem(self) -> str | None:
+        """Why no call is taken now, in a word; None: one is."""
+        if self._draining:
+            return "draining"
+        return "full" if self.full else None
+
     async def over(self) -> None:
         """Wait until there is no call any more, and no agent at work at one."""
         await self._none.wait()

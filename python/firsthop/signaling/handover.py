@@ -64,7 +64,7 @@ class Handovers:
         """
         grant = caller.grant
         continues = None if grant is None else grant.continues
-        if grant is None or continues is None or self._calls.draining or self._calls.full:
+        if grant is None or continues is None or self._calls.problem is not None:
             # Who will be refused is not to end the other call.
             return caller
         call_id = self._calls.ids.mint()

@@ -163,11 +163,8 @@ class TransceiverService:
         """Why the transceiver is not ready for new calls, or None."""
         if not self._engine.running:
             return "not started"
-        if self.calls.draining:
-            return "draining"
-        if self.calls.full:
-            return "full"
-        return None if self._loopback is None else self._loopback.problem
+        unreachable = None if self._loopback is None else self._loopback.problem
+        return self.calls.problem or unreachable
 
     def app(self) -> FastAPI:
         """The HTTP side: signaling, operations, and the demo page."""

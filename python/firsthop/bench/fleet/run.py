@@ -117,14 +117,14 @@ def _rows(report: FleetReport) -> Iterator[Row]:
 def _of_rehash(rehash: Rehash) -> Iterator[Row]:
     case = REHASHED.format(change=rehash.change, router=_ROUTERS[rehash.router])
     asked = rehash.asked
-    yield _row(case, WITH_CACHE, SHARE, rehash.moved * 100, "%")
-    yield _row(
+    yield Row.of_one(case, WITH_CACHE, SHARE, rehash.moved * 100, "%")
+    yield Row.of_one(
         case, WITH_CACHE, RATE, asked.rate, "/s", note="look-ups wanted of the busiest relay"
     )
-    yield _row(case, WITH_CACHE, PARKED, asked.parked, "packets", note="at the busiest relay")
+    yield Row.of_one(case, WITH_CACHE, PARKED, asked.parked, "packets", note="at the busiest relay")
     yield from _silence(case, WITH_CACHE, asked.gaps_ms, _MOVE_MS)
     for clock, gaps in ((CLOCK, rehash.chromium_ms), (SLOW_CLOCK, rehash.slow_ms)):
-        yield _row(case, clock, SHARE, rehash.moved * 100, "%")
+        yield Row.of_one(case, clock, SHARE, rehash.moved * 100, "%")
         yield from _silence(case, clock, gaps)
 
 
@@ -137,43 +137,51 @@ def _of_edge(edge: EdgeLoss) -> Iterator[Row]:
         ("second candidate: caller's, checks each 5 s", slow, None),
         ("no other candidate: calls again", edge.again_ms, None),
     ):
-        yield _row(EDGE_LOST, contender, SHARE, share, "%", note=f"of all sessions, at {edge.lost}")
+        yield Row.of_one(
+            EDGE_LOST, contender, SHARE, share, "%", note=f"of all sessions, at {edge.lost}"
+        )
         if gaps is edge.again_ms:
             note = f"offers in the busiest second; {edge.offers_before:,.0f} before"
-            yield _row(EDGE_LOST, contender, RATE, edge.offers, "/s", note=note)
+            yield Row.of_one(EDGE_LOST, contender, RATE, edge.offers, "/s", note=note)
         yield from _silence(EDGE_LOST, contender, gaps, target_ms)
     for name, filled in edge.after.items():
         if filled > edge.before[name]:
             target = Target("value", _OF_PLAN)
             note = f"{edge.before[name]:.0%} before"
-            yield _row(NEIGHBOURS, name, SHARE, filled * 100, "%", target=target, note=note)
+            yield Row.of_one(NEIGHBOURS, name, SHARE, filled * 100, "%", target=target, note=note)
 
 
 def _of_crowd(of: Crowd) -> Iterator[Row]:
     case = CROWDED.format(where=of.where)
     refused = float(of.refused.max())
-    yield _row(case, "offers", RATE, float(of.offers.max()), "/s", note="in the busiest second")
-    yield _row(case, "refused: no cluster has room", SHARE, of.refused_share * 100, "%")
-    yield _row(case, "refused: no cluster has room", RATE, refused, "/s")
-    yield _row(case, "served by another than the nearest", SHARE, of.elsewhere_share() * 100, "%")
+    yield Row.of_one(
+        case, "offers", RATE, float(of.offers.max()), "/s", note="in the busiest second"
+    )
+    yield Row.of_one(case, "refused: no cluster has room", SHARE, of.refused_share * 100, "%")
+    yield Row.of_one(case, "refused: no cluster has room", RATE, refused, "/s")
+    yield Row.of_one(
+        case, "served by another than the nearest", SHARE, of.elsewhere_share() * 100, "%"
+    )
     again = float(of.tried_twice.max())
-    yield _row(case, "refused by a cluster that was not known to be full", RATE, again, "/s")
+    yield Row.of_one(case, "refused by a cluster that was not known to be full", RATE, again, "/s")
     full_after = of.full_after()
     for name, filled, guests in zip(of.clusters, of.filled, of.guests, strict=True):
         fullest = f"{name} at its fullest"
-        yield _row(case, fullest, SHARE, float(filled.max()) * 100, "%")
+        yield Row.of_one(case, fullest, SHARE, float(filled.max()) * 100, "%")
         if name in full_after:
-            yield _row(case, fullest, FULL_AFTER, max(0, full_after[name]), "s")
-        yield _row(case, f"{name}: new calls that are nearer to another", SHARE, guests * 100, "%")
+            yield Row.of_one(case, fullest, FULL_AFTER, max(0, full_after[name]), "s")
+        yield Row.of_one(
+            case, f"{name}: new calls that are nearer to another", SHARE, guests * 100, "%"
+        )
 
 
 def _of_choice(of: Choice) -> Iterator[Row]:
     of_relays = f"of {of.relays} relays (1/n: {100 / of.relays:.1f} %)"
-    yield _row(CHOSEN, of_relays, SHARE, of.moved * 100, "%")
+    yield Row.of_one(CHOSEN, of_relays, SHARE, of.moved * 100, "%")
     others = f"of {of.relays} relays, the flows of others"
-    yield _row(CHOSEN, others, SHARE, of.needlessly * 100, "%", target=Target("value", 0))
+    yield Row.of_one(CHOSEN, others, SHARE, of.needlessly * 100, "%", target=Target("value", 0))
     busiest = f"of {of.relays} relays, the busiest to the mean"
-    yield _row(CHOSEN, busiest, SHARE, of.most_after * 100, "%", note=f"{of.most:.0%} before")
+    yield Row.of_one(CHOSEN, busiest, SHARE, of.most_after * 100, "%", note=f"{of.most:.0%} before")
 
 
 def _silence(
@@ -181,22 +189,9 @@ def _silence(
 ) -> Iterator[Row]:
     target = None if target_ms is None else Target("value", target_ms)
     p50, p99, most = np.percentile(gaps, [50, 99, 100])
-    yield _row(case, contender, P50, float(p50), "ms")
+    yield Row.of_one(case, contender, P50, float(p50), "ms")
     note = f"longest {most:,.0f} ms, {len(gaps):,} calls"
-    yield _row(case, contender, P99, float(p99), "ms", target=target, note=note)
-
-
-def _row(
-    case: str,
-    contender: str,
-    metric: str,
-    value: float,
-    unit: str,
-    *,
-    target: Target | None = None,
-    note: str = "",
-) -> Row:
-    return Row(case, contender, metric, value, unit, value, value, target=target, note=note)
+    yield Row.of_one(case, contender, P99, float(p99), "ms", target=target, note=note)
 
 
 def _about(scale: Scale) -> dict[str, str]:

@@ -48,7 +48,9 @@ def rows(found: Rehearsed) -> list[Row]:
     for part in dict.fromkeys(pod.component for pod in found.pods):
         made += _of_pods(part, [pod for pod in found.pods if pod.component == part])
     if found.took_calls_s is not None:
-        made.append(_row(OUT, "transceiver", FIRST_CALL, found.took_calls_s, "s", _FIRST_CALL_S))
+        made.append(
+            Row.of_one(OUT, "transceiver", FIRST_CALL, found.took_calls_s, "s", _FIRST_CALL_S)
+        )
     return made
 
 
@@ -57,35 +59,35 @@ def _during_steps(found: Rehearsed, batch: Batch) -> bool:
 
 
 def _of_calls(case: str, who: str, batches: Sequence[Batch]) -> Iterator[Row]:
-    yield _row(case, who, CALLS, sum(batch.calls for batch in batches), "")
-    yield _row(case, who, DROPPED, sum(batch.dropped for batch in batches), "", _NONE)
-    yield _row(case, who, REFUSED, sum(batch.refused for batch in batches), "", _NONE)
+    yield Row.of_one(case, who, CALLS, sum(batch.calls for batch in batches), "")
+    yield Row.of_one(case, who, DROPPED, sum(batch.dropped for batch in batches), "", _NONE)
+    yield Row.of_one(case, who, REFUSED, sum(batch.refused for batch in batches), "", _NONE)
     received = sum(batch.received for batch in batches)
     lost = sum(batch.lost for batch in batches)
-    yield _row(case, who, LOST, lost, "", _NONE, f"of {received + lost:,}")
-    yield _row(case, who, GAP, max((batch.gap_ms for batch in batches), default=0.0), "ms")
-    yield _row(case, who, MOVED, sum(batch.moved for batch in batches), "")
+    yield Row.of_one(case, who, LOST, lost, "", _NONE, f"of {received + lost:,}")
+    yield Row.of_one(case, who, GAP, max((batch.gap_ms for batch in batches), default=0.0), "ms")
+    yield Row.of_one(case, who, MOVED, sum(batch.moved for batch in batches), "")
 
 
 def _of_loss(found: Rehearsed) -> Iterator[Row]:
     if found.standing:
         heard = sum(batch.heard for batch in found.standing)
-        yield _row(LOSS, SPARED, CALLS, found.spared, "")
-        yield _row(LOSS, SPARED, DROPPED, max(found.spared - heard, 0), "", _NONE)
+        yield Row.of_one(LOSS, SPARED, CALLS, found.spared, "")
+        yield Row.of_one(LOSS, SPARED, DROPPED, max(found.spared - heard, 0), "", _NONE)
     if found.after:
         yield from _of_calls(LOSS, AFTER, found.after)
 
 
 def _of_pods(part: str, pods: Sequence[Pod]) -> Iterator[Row]:
     ended = [pod for pod in pods if pod.asked_to_end is not None and not pod.lost]
-    yield _row(PODS, part, ENDED, len(ended), "")
+    yield Row.of_one(PODS, part, ENDED, len(ended), "")
     unready = [
         1000 * (pod.unready - pod.asked_to_end)
         for pod in ended
         if pod.unready is not None and pod.asked_to_end is not None
     ]
     if unready:
-        yield _row(PODS, part, UNREADY, max(unready), "ms", _UNREADY_MS)
+        yield Row.of_one(PODS, part, UNREADY, max(unready), "ms", _UNREADY_MS)
     drained = [
         pod.ended - pod.asked_to_end
         for pod in ended
@@ -93,18 +95,6 @@ def _of_pods(part: str, pods: Sequence[Pod]) -> Iterator[Row]:
     ]
     if drained:
         grace_s = max(pod.deployment.grace_s for pod in ended)
-        yield _row(PODS, part, DRAINED, max(drained), "s", Target("value", grace_s))
+        yield Row.of_one(PODS, part, DRAINED, max(drained), "s", Target("value", grace_s))
     broken = [pod for pod in pods if pod.problems]
-    yield _row(PODS, part, BROKEN, len(broken), "", _NONE)
-
-
-def _row(
-    case: str,
-    contender: str,
-    metric: str,
-    value: float,
-    unit: str,
-    target: Target | None = None,
-    note: str = "",
-) -> Row:
-    return Row(case, contender, metric, value, unit, value, value, target=target, note=note)
+    yield Row.of_one(PODS, part, BROKEN, len(broken), "", _NONE)
