@@ -13,6 +13,7 @@ from firsthop.bench.rollout import guard
 from firsthop.bench.rollout.balancer import Balancer, Rule
 from firsthop.bench.rollout.network import NODE_ADDRESS, Network
 from firsthop.bench.world import namespaces
+from firsthop.bench.world.namespaces import NamespaceError
 
 _VIRTUAL = "203.0.113.10"
 _PORT = 3478
@@ -130,3 +131,16 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     finally:
         owner.kill()
         owner.wait()
+
+
+def test_an_address_is_free_as_soon_as_its_place_is_gone(network: Network) -> None:
+    for _ in range(10):
+        network.attach("guest", "10.244.0.3")
+        network.detach("guest")
+
+
+def test_a_place_that_could_not_be_made_leaves_nothing_behind(network: Network) -> None:
+    with pytest.raises(NamespaceError, match="File exists"):
+        network.attach("guest", _PODS["a"])
+    network.attach("guest", "10.244.0.3")
+    network.detach("guest")

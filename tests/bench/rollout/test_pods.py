@@ -85,6 +85,11 @@ async def living(network: Network, folder: Path, of: Deployment) -> AsyncIterato
         await asyncio.wait_for(task, _PATIENCE_S)
 
 
+async def until_ready(pod: Pod) -> None:
+    await until(lambda: pod.ready or pod.ended)
+    assert pod.ready, (pod.problems, pod.said())
+
+
 async def until(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(_PATIENCE_S):
         while True:
@@ -97,7 +102,7 @@ async def test_a_pod_is_told_what_its_manifest_says_and_is_ready_when_it_says_so
     network: Network, tmp_path: Path
 ) -> None:
     async with living(network, tmp_path, deployment("end")) as pod:
-        await until(lambda: pod.ready)
+        await until_ready(pod)
         # It listens at its own address, and has its file, which names another beside it.
         status, said = await pod.ask("/any", 8080, 5.0)
         assert status == 200
@@ -110,7 +115,7 @@ async def test_a_pod_that_is_deleted_drains_after_its_hook_and_ends_by_itself(
     network: Network, tmp_path: Path
 ) -> None:
     async with living(network, tmp_path, deployment("end", pre_stop_s=0.1)) as pod:
-        await until(lambda: pod.ready)
+        await until_ready(pod)
         pod.delete()
         await until(lambda: pod.ended)
     assert (pod.status, pod.problems, pod.ready) == (0, [], False)
@@ -123,7 +128,7 @@ async def test_a_pod_that_outlives_its_grace_is_killed_and_that_is_told(
     network: Network, tmp_path: Path
 ) -> None:
     async with living(network, tmp_path, deployment("stay", grace_s=0.3)) as pod:
-        await until(lambda: pod.ready)
+        await until_ready(pod)
     assert pod.status == -9
     assert any("grace period of 0.3 s" in problem for problem in pod.problems)
 
@@ -138,7 +143,7 @@ async def test_a_pod_on_a_lost_node_is_gone_at_once_and_that_is_no_fault_of_its_
     network: Network, tmp_path: Path
 ) -> None:
     async with living(network, tmp_path, deployment("end")) as pod:
-        await until(lambda: pod.ready)
+        await until_ready(pod)
         pod.lose()
         await until(lambda: pod.ended)
     assert (pod.lost, pod.problems) == (True, [])

@@ -86,32 +86,13 @@ class Network:
         Raises:
             NamespaceError: It cannot be made.
         """
-        name = self._name(place)
-        cable = self._cables[place] = f"pod{self._made}"
+        self._cables[place] = f"pod{self._made}"
         self._made += 1
-        self._show_files(name)
-        namespaces.make([name])
-        with self.on_nodes():
-            namespaces.configure(
-                [
-                    f"link add {cable} type veth peer name eth0 netns {name}",
-                    f"link set {cable} addrgenmode none",
-                    f"link set {cable} up",
-                    f"route add {address}/32 dev {cable} src {NODE_ADDRESS}",
-                ]
-            )
-        with namespaces.inside(name):
-            namespaces.configure(
-                [
-                    "link set lo up",
-                    # No IPv6: clients would gather a link-local candidate that leads nowhere.
-                    "link set eth0 addrgenmode none",
-                    f"address add {address}/32 dev eth0",
-                    "link set eth0 up",
-                    f"route add {NODE_ADDRESS}/32 dev eth0",
-                    f"route add default via {NODE_ADDRESS} dev eth0 src {address}",
-                ]
-            )
+        try:
+            self._join(place, address)
+        except NamespaceError:
+            self.detach(place)
+            raise
 
     def unplug(self, place: str) -> None:
         """Let nothing in or out of a place any more."""
@@ -120,6 +101,10 @@ class Network:
 
     def detach(self, place: str) -> None:
         """Remove a place, and what still runs in it."""
+        # The kernel takes a namespace down when it finds the time. Until then its cable would be
+        # there, and the route over it: whoever is next at this address would get no other.
+        with suppress(NamespaceError), self.on_nodes():
+            namespaces.configure([f"link delete {self._cables.pop(place)}"])
         namespaces.remove_named([self._name(place)])
         shutil.rmtree(guard.FILES / self._name(place), ignore_errors=True)
 
@@ -167,6 +152,33 @@ class Network:
                 ["link set lo up", f"address add {NODE_ADDRESS}/32 dev lo"],
             )
             Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+    def _join(self, place: str, address: str) -> None:
+        name = self._name(place)
+        cable = self._cables[place]
+        self._show_files(name)
+        namespaces.make([name])
+        with self.on_nodes():
+            namespaces.configure(
+                [
+                    f"link add {cable} type veth peer name eth0 netns {name}",
+                    f"link set {cable} addrgenmode none",
+                    f"link set {cable} up",
+                    f"route add {address}/32 dev {cable} src {NODE_ADDRESS}",
+                ]
+            )
+        with namespaces.inside(name):
+            namespaces.configure(
+                [
+                    "link set lo up",
+                    # No IPv6: clients would gather a link-local candidate that leads nowhere.
+                    "link set eth0 addrgenmode none",
+                    f"address add {address}/32 dev eth0",
+                    "link set eth0 up",
+                    f"route add {NODE_ADDRESS}/32 dev eth0",
+                    f"route add default via {NODE_ADDRESS} dev eth0 src {address}",
+                ]
+            )
 
     def _show_files(self, name: str) -> None:
         folder = guard.FILES / name
