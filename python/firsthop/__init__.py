@@ -14,7 +14,16 @@ An agent is a coroutine function that takes a `Call`; `run` answers calls with i
 
 from typing import TYPE_CHECKING
 
-from firsthop._native import OpusPacket
+try:
+    from firsthop._native import OpusPacket
+except ImportError as error:
+    if "ISA level" not in str(error):
+        raise
+    # As the loader puts it, nobody knows what to do.
+    raise ImportError(
+        "firsthop was built for processors with AVX2, which this one has not: build it here, "
+        "by `make install`, or with RUSTFLAGS=-Ctarget-cpu=x86-64"
+    ) from None
 from firsthop.call import (
     AudioFrame,
     Call,
