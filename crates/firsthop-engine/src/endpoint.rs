@@ -32,7 +32,10 @@ const MAX_BATCHES: usize = 32;
 /// due meanwhile is read, sent and reported together. Else each packet of a crowd is a wake-up and
 /// three system calls of its own, which cost as much as all that the session does with it.
 const CROWD: usize = 4;
-const TURN: Duration = Duration::from_millis(1);
+const TURN: Duration = Duration::from_millis(5);
+/// They are shorter for so long after a session was added: each step of its handshake waits for one.
+const NEW: Duration = Duration::from_secs(1);
+const SHORT_TURN: Duration = Duration::from_millis(1);
 /// Without any deadline the thread still looks at its mailbox this often.
 const IDLE: Duration = Duration::from_secs(1);
 /// At a shutdown sessions say goodbye for so long.
@@ -159,8 +162,9 @@ impl Loop {
         let mut turn = Instant::now();
         loop {
             let mut now = clock();
-            let rest = (turn + TURN).saturating_duration_since(now.instant);
-            if !more && self.shard.sessions() >= CROWD && rest > Duration::ZERO {
+            let apart = turn_length(&self.shard, now.instant);
+            let rest = (turn + apart).saturating_duration_since(now.instant);
+            if !more && rest > Duration::ZERO {
                 std::thread::sleep(rest);
                 now = clock();
             }
@@ -273,6 +277,18 @@ impl Loop {
         outbox.flush(socket, account);
         let lost = self.events.send(now.instant, output.events.drain(..));
         self.counters.drop_many(DropReason::EventsFull, lost);
+    }
+}
+
+/// How far apart turns begin, at least.
+fn turn_length(shard: &Shard, now: Instant) -> Duration {
+    let newest = shard.newest();
+    if shard.sessions() < CROWD {
+        Duration::ZERO
+    } else if newest.is_some_and(|added| now < added + NEW) {
+        SHORT_TURN
+    } else {
+        TURN
     }
 }
 

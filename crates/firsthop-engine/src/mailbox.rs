@@ -22,7 +22,7 @@ const MAX_WITH_AUDIO: usize = 65_536;
 const MAX_EVENTS: usize = 2 * MAX_WITH_AUDIO;
 
 /// Wake-ups for sound are so far apart.
-const APART: Duration = Duration::from_millis(4);
+const APART: Duration = Duration::from_millis(10);
 
 struct Shared {
     events: Mutex<VecDeque<Event>>,

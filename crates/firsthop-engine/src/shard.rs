@@ -164,6 +164,8 @@ pub struct Shard {
     dice: Dice,
     /// From when the moments of housekeeping are counted.
     origin: Option<Instant>,
+    /// When a session was last added.
+    newest: Option<Instant>,
 }
 
 impl Shard {
@@ -181,6 +183,7 @@ impl Shard {
             outbox: Outbox::default(),
             dice: Dice::default(),
             origin: None,
+            newest: None,
         }
     }
 
@@ -289,6 +292,12 @@ impl Shard {
         self.slots.len()
     }
 
+    /// When a session was last added.
+    #[must_use]
+    pub fn newest(&self) -> Option<Instant> {
+        self.newest
+    }
+
     /// The sessions that are left, for a shutdown that closes them.
     pub fn session_ids(&self) -> Vec<SessionId> {
         self.slots.keys().copied().collect()
@@ -309,6 +318,7 @@ impl Shard {
     fn add(&mut self, now: Now, session: Box<Session>) {
         let id = session.id();
         self.origin.get_or_insert(now.instant);
+        self.newest = Some(now.instant);
         let scheduled = due(self.origin, &session).max(now.instant);
         for ufrag in session.ufrags() {
             self.by_ufrag.insert(ufrag.clone(), id);
