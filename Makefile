@@ -5,7 +5,15 @@ PYTHON := $(VENV)/bin/python
 PIPECAT := .venv-pipecat
 NPM := tests/e2e/sdk tests/e2e/pipecat
 NPM_STAMPS := $(NPM:%=%/node_modules/.package-lock.json)
-RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+RUST_SOURCES := $(shell find crates -name "*.rs" -o -name Cargo.toml) Cargo.toml Cargo.lock .cargo/config.toml
+
+# What is built here has to run here, whatever .cargo/config.toml expects of processors.
+ifeq ($(shell uname -m),x86_64)
+ifeq ($(shell grep -m 1 -w -o avx2 /proc/cpuinfo 2>/dev/null),)
+export RUSTFLAGS := -Ctarget-cpu=x86-64
+export CFLAGS_x86_64_unknown_linux_gnu := -march=x86-64
+endif
+endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -80,6 +88,10 @@ bench: $(VENV)/.stamp/bench $(PIPECAT)/.stamp/packages ## Measure the relay besi
 .PHONY: kube-tools
 kube-tools: ## Build a Kubernetes control plane, for tests that install the chart on one (needs Go; ten minutes, once)
 	@scripts/kube-tools
+
+.PHONY: image
+image: ## Build the container image (needs Docker, Podman or Buildah; ten minutes the first time)
+	@scripts/image
 
 .PHONY: lock
 lock: ## Pin the newest allowed Python packages again

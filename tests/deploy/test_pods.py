@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import yaml
 
@@ -203,26 +201,6 @@ def test_a_scaler_and_a_deployment_do_not_both_say_how_many() -> None:
     metrics = scalers["r-firsthop-transceiver"]["spec"]["metrics"]
     assert [metric["type"] for metric in metrics] == ["Resource", "Pods"]
     assert metrics[1]["pods"]["metric"]["name"] == "firsthop_transceiver_sessions"
-
-
-def test_the_dockerfile_is_what_the_pods_expect() -> None:
-    text = (Path(chart.CHART).parents[1] / "Dockerfile").read_text()
-    assert text.rstrip().endswith("USER 10001:10001")
-    assert 'ENTRYPOINT ["firsthop"]' in text
-    assert "command" not in chart.container(chart.rendered(None), "relay")
-
-
-def test_the_image_is_given_all_that_it_is_built_from() -> None:
-    root = chart.CHART.parents[2]
-    copied = {
-        source
-        for line in (root / "deploy/Dockerfile").read_text().splitlines()
-        if line.startswith("COPY ") and "--from" not in line
-        for source in line.split()[1:-1]
-    }
-    lines = (root / ".dockerignore").read_text().splitlines()
-    assert {line[1:] for line in lines if line.startswith("!")} == copied
-    assert all((root / source).exists() for source in copied)
 
 
 def test_the_documentation_has_the_times_of_the_chart() -> None:
