@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import struct
 import time
 from collections.abc import AsyncIterator, Iterable
 
-from firsthop.call import AudioFrame, Call, CallEvent, DigitPressed, Message, SpeechEnded
+from firsthop import OpusPacket, opus
+from firsthop.call import (
+    AudioFrame,
+    Call,
+    CallEvent,
+    DigitPressed,
+    Message,
+    OpusPackets,
+    SpeechEnded,
+)
 from firsthop.speech.espeak import default_voice
 
 GREETING = "Good morning, this is the harbour office. How can I help you today?"
@@ -53,6 +63,15 @@ async def other_mirror(call: Call) -> None:
     await _reflect(call, sound=True)
 
 
+async def witness(call: Call) -> None:
+    """Send back sound and messages, and print in the end why it is the end."""
+    await _reflect(call, sound=True)
+    # What it says is over a moment before the call is.
+    async for _ in call:
+        pass
+    print(json.dumps({"event": "witness.told", "reason": call.ended}), flush=True)
+
+
 async def silent(call: Call) -> None:
     """Send back messages, and never say a word."""
     await _reflect(call, sound=False)
@@ -88,14 +107,39 @@ def _tone(rate: int, seconds: int) -> bytes:
 
 
 async def sleeper(call: Call) -> None:
-    """Hum for half a minute, and hold up all of Python for half a second when it is told to."""
+    """Hum for a minute, and hold up all of Python for half a second when it is told to.
+
+    It then tells how much it has heard by now, and how often that did not follow what was before.
+    """
     call.interruptible = False
-    call.say(_tone(call.sample_rate, 30))
+    call.say(_tone(call.sample_rate, 60))
+    heard_ms = jumps = 0
     async for event in call:
-        if isinstance(event, Message) and event.event["type"] == "test.sleep":
+        if isinstance(event, AudioFrame):
+            jumps += event.at_ms != heard_ms
+            heard_ms = event.at_ms + len(event.pcm) * 500 // call.sample_rate
+        elif isinstance(event, Message) and event.event["type"] == "test.sleep":
             # The very mistake: what else runs on this loop waits.
             time.sleep(0.5)  # noqa: ASYNC251
-            call.send({"type": "test.slept"})
+            call.send({"type": "test.slept", "heard_ms": heard_ms, "jumps": jumps})
+
+
+@opus
+async def bookkeeper(call: Call) -> None:
+    """Say packets for two minutes, and keep the books of those that the caller says."""
+    call.interruptible = False
+    call.forward([OpusPacket(b"\xf8\xff\xfe")] * (120 * 50))
+    heard = missing = misplaced = 0
+    end_ms = 0.0
+    async for event in call:
+        if isinstance(event, OpusPackets):
+            for packet in event.packets:
+                heard, missing = heard + 1, missing + packet.missing
+                misplaced += packet.at_ms < end_ms
+                end_ms = packet.at_ms + packet.duration_ms
+        elif isinstance(event, Message) and event.event["type"] == "test.books":
+            books = {"heard": heard, "missing": missing, "misplaced": misplaced}
+            call.send({"type": "test.books", **books})
 
 
 async def _converse(call: Call, steps: Iterable[str]) -> None:
