@@ -45,11 +45,11 @@ def shown(*, terminal: bool) -> str:
 def test_without_a_terminal_there_is_a_line_every_two_seconds() -> None:
     lines = shown(terminal=False).splitlines()
     assert [line.split()[0] for line in lines] == ["0", "2", "4", "6", "8", "10"]
-    assert "none connected yet; nothing heard yet" in lines[0]
+    assert "none connected yet; nothing heard yet; setting up" in lines[0]
     assert "5 connected, 3 on their way, 3 failed, 2 moved;" in lines[-1]
     assert "moved" not in lines[0]
     assert "p50 20.0 ms" in lines[-1]
-    assert "5 lost (0.99 %), p99 20.2 ms between packets" in lines[-1]
+    assert "5 lost (0.99 %), p99 20.2 ms between packets; 23 s to go" in lines[-1]
 
 
 def test_a_terminal_has_a_view_that_goes_with_the_end() -> None:

@@ -56,7 +56,8 @@ class Progress:
             self._live.update(self._view(moment), refresh=True)
         elif moment.at_s >= self._next_s:
             self._next_s = moment.at_s + _LINE_S
-            self._console.print(line(moment), highlight=False, soft_wrap=True)
+            text = f"{line(moment)}; {self._left(moment)}"
+            self._console.print(text, highlight=False, soft_wrap=True)
         else:
             return
         self._before = moment
@@ -71,18 +72,20 @@ class Progress:
         return grid
 
     def _calls(self, moment: Moment) -> Text:
-        left = "setting up"
-        if self._measuring_since is not None:
-            passed = moment.at_s - self._measuring_since
-            left = f"{max(self._seconds - passed, 0):.0f} s to go"
         pending = moment.asking + moment.connecting
         return Text.assemble(
             (f"{moment.connected:,} connected", "green"),
             f" of {self._asked:,}, ",
             (f"{pending:,} on their way", "yellow" if pending else "dim"),
             f", {moment.moved:,} moved" if moment.moved else "",
-            f" · {left}",
+            f" · {self._left(moment)}",
         )
+
+    def _left(self, moment: Moment) -> str:
+        if self._measuring_since is None:
+            return "setting up"
+        passed = moment.at_s - self._measuring_since
+        return f"{max(self._seconds - passed, 0):.0f} s to go"
 
     def _figures(self, moment: Moment) -> list[tuple[str, str]]:
         rates = ""
