@@ -12,10 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from firsthop import runner
+from firsthop import runner, webserver
 from firsthop.addresses import own_address
 from firsthop.call import Call
-from firsthop.config import RelaySettings, Settings, SignalingSettings, TransceiverSettings
+from firsthop.config import (
+    ClusterSettings,
+    RelaySettings,
+    Settings,
+    SignalingSettings,
+    TransceiverSettings,
+)
 from firsthop.errors import FirsthopError
 
 LOCAL = {
@@ -99,7 +105,7 @@ async def test_an_http_address_that_is_taken_stops_everything_and_is_named() -> 
             transceiver=TransceiverSettings(listen="127.0.0.1:0"),
             signaling=SignalingSettings(listen=taken),
         )
-        with pytest.raises(runner.StartError, match=r"^signaling\.listen ") as error:
+        with pytest.raises(webserver.StartError, match=r"^signaling\.listen ") as error:
             await runner.serve_dev(settings)
         assert taken in str(error.value)
         assert "in use" in str(error.value)
@@ -111,7 +117,7 @@ async def test_an_http_address_that_is_taken_stops_everything_and_is_named() -> 
 def test_dev_serves_tcp_where_it_serves_udp_unless_settings_say_where() -> None:
     relay = RelaySettings(listen=("192.0.2.1:3478",))
     transceiver = TransceiverSettings(advertise=("203.0.113.1:3478",))
-    settings = runner._with_tcp(Settings(relay=relay, transceiver=transceiver))
+    settings = runner._joined(Settings(relay=relay, transceiver=transceiver))
     assert settings.relay.tcp_listen == ("192.0.2.1:3478",)
     assert settings.transceiver.advertise_tcp == ("203.0.113.1:3478",)
 
@@ -119,14 +125,35 @@ def test_dev_serves_tcp_where_it_serves_udp_unless_settings_say_where() -> None:
         relay=relay.model_copy(update={"tcp_listen": ("192.0.2.1:443",)}),
         transceiver=transceiver.model_copy(update={"advertise_tcp": ("203.0.113.1:443",)}),
     )
-    assert runner._with_tcp(elsewhere) == elsewhere
-    assert runner._with_tcp(Settings()).transceiver.advertise_tcp == (f"{own_address()}:3478",)
+    assert runner._joined(elsewhere) == elsewhere
+    assert runner._joined(Settings()).transceiver.advertise_tcp == (f"{own_address()}:3478",)
+
+
+def test_dev_names_the_relay_where_it_listens() -> None:
+    relay = RelaySettings(listen=("0.0.0.0:4478", "127.0.0.1:4479", "[::]:4478"))
+    transceiver = runner._joined(Settings(relay=relay)).transceiver
+    assert transceiver.advertise == (f"{own_address()}:4478", "127.0.0.1:4479")
+    assert transceiver.advertise_tcp == transceiver.advertise
+
+    unknown = RelaySettings(listen=("127.0.0.1:0",))
+    assert runner._joined(Settings(relay=unknown)).transceiver.advertise == ()
+
+
+def test_dev_forwards_to_its_transceiver_on_whatever_port() -> None:
+    moved = TransceiverSettings(listen="127.0.0.1:4500", shards=2)
+    [cluster] = runner._joined(Settings(transceiver=moved)).relay.clusters
+    assert (cluster.first_port, cluster.last_port) == (4500, 4501)
+
+    chosen = RelaySettings(clusters=(ClusterSettings(first_port=1, last_port=9),))
+    assert runner._joined(Settings(relay=chosen, transceiver=moved)).relay.clusters == (
+        chosen.clusters
+    )
 
 
 def test_addresses_with_brackets_are_announced_as_they_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    runner._announce([("relay", "udp [fd00::2]:3478", "[bold]")], "")
+    webserver._announce([("relay", "udp [fd00::2]:3478", "[bold]")], "")
     shown = capsys.readouterr().out
     assert "udp [fd00::2]:3478" in shown
     assert "[bold]" in shown

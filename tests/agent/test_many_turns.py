@@ -29,8 +29,8 @@ from firsthop.config import (
     SpeechSettings,
     TranscriptionSettings,
 )
-from firsthop.runner import http_config
 from firsthop.telemetry.metrics import Metrics
+from firsthop.webserver import http_config
 from signaling.edge import served
 
 CALLS, TURNS = 10, 50

@@ -17,9 +17,9 @@ from firsthop.backends.echo import EchoBackend
 from firsthop.config import Settings, SignalingSettings, TransceiverSettings
 from firsthop.fleet import names
 from firsthop.gateway.service import GatewayService
-from firsthop.runner import http_config
 from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.service import TransceiverService
+from firsthop.webserver import http_config
 from gateway.world import OFFER, SDP
 from signaling.edge import API_KEY, BEARER, refusal, served
 

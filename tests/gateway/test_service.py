@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from e2e.waiting import until
 from firsthop.calls.callid import CallIds
 from firsthop.config import FleetSettings, Settings
 from firsthop.errors import ConfigError
@@ -81,6 +82,8 @@ async def test_a_call_by_whip_lives_and_ends_in_the_cluster_near_its_client(
         )
         assert refusal(stale, 412)["code"] == "precondition_failed"
         assert (await found.client.delete(path, headers=elsewhere)).status_code == 200
+        # The engine says when it is over.
+        await until(lambda: not found.calls(near), "the call is over")
         assert refusal(await found.client.delete(path), 404)["code"] == "call_not_found"
         assert found.counted(near, "answered") == 6
         assert found.counted(3 - near, "answered") == 0

@@ -18,9 +18,9 @@ import yaml
 from firsthop.backends.echo import EchoBackend
 from firsthop.config import Settings, SignalingSettings, SteeringSettings, TransceiverSettings
 from firsthop.gateway.service import GatewayService
-from firsthop.runner import http_config
 from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.service import TransceiverService
+from firsthop.webserver import http_config
 from signaling.edge import API_KEY, BEARER, served
 
 OFFER = (Path(__file__).parent.parent / "offer.sdp").read_text()

@@ -21,9 +21,9 @@ from firsthop.calls.terms import Terms
 from firsthop.config import Settings, SignalingSettings, TurnSettings
 from firsthop.errors import EventError, OfferError, SignalingError, UnknownCallError
 from firsthop.realtime.session import Session
-from firsthop.runner import http_config
 from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.service import TransceiverService
+from firsthop.webserver import http_config
 
 OFFER = "v=0\r\ns=an offer\r\n"
 #: To the n-th offer in mid-call: of what WHIP tells in fragments.

@@ -72,4 +72,19 @@ logging.getLogger("uvicorn.access").info("127.0.0.1 GET /")
 logging.getLogger("mcp.client.streamable_http").error("what a tool said")
 logging.getLogger("asyncio").warning("something")
 """
-    assert logged(body, "json") == ["something"]
+    [line] = logged(body, "json")
+    assert json.loads(line)["event"] == "something"
+
+
+def test_what_libraries_say_has_the_form_of_our_lines() -> None:
+    body = """
+try:
+    raise ValueError("a mistake")
+except ValueError:
+    logging.getLogger("uvicorn.error").exception("failed: %s", "why")
+"""
+    [line] = logged(body, "json")
+    entry = json.loads(line)
+    assert (entry["event"], entry["level"]) == ("failed: why", "error")
+    assert entry["timestamp"].endswith("Z")
+    assert entry["exception"].endswith("ValueError: a mistake")

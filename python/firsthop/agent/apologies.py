@@ -10,6 +10,7 @@ import structlog
 
 from firsthop.agent.stages import StageError, Synthesiser
 from firsthop.call import Reply
+from firsthop.tasks import cancel
 
 log = structlog.get_logger()
 
@@ -40,8 +41,7 @@ class Apologies:
     async def close(self) -> None:
         """Make no more."""
         if self._making is not None:
-            self._making.cancel()
-            await asyncio.gather(self._making, return_exceptions=True)
+            await cancel(self._making)
 
     async def say(self, occasion: Occasion, reply: Reply) -> None:
         """Apologise: aloud if that can be, in any case in words."""

@@ -15,6 +15,7 @@ import structlog
 from firsthop.agent.stages import RATE, Hearing, StageError, Transcriber
 from firsthop.agent.times import TurnTimes
 from firsthop.call import Call, SpeechEnded
+from firsthop.tasks import cancel
 
 log = structlog.get_logger()
 
@@ -97,10 +98,7 @@ class Ears:
     async def close(self) -> None:
         """Hear nothing more."""
         self.forget()
-        turns = list(self._turns.values())
-        for turn in turns:
-            turn.cancel()
-        await asyncio.gather(*turns, return_exceptions=True)
+        await cancel(*self._turns.values())
 
     def _feed(self, pcm: bytes) -> None:
         if self._hearing is not None:

@@ -14,6 +14,7 @@ import structlog
 
 from firsthop.agent.sentences import Sentences, spoken
 from firsthop.agent.stages import StageError, Synthesiser
+from firsthop.tasks import cancel
 
 log = structlog.get_logger()
 
@@ -87,10 +88,7 @@ class Mouth:
 
     async def close(self) -> None:
         """Let go of what is not said yet."""
-        work = list(self._work)
-        for task in work:
-            task.cancel()
-        await asyncio.gather(*work, return_exceptions=True)
+        await cancel(*self._work)
 
     def _put(self, text: str) -> None:
         if not text:

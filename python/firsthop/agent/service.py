@@ -10,7 +10,7 @@ from firsthop.agent.voice import VoiceAgent
 from firsthop.calls.callid import CallIds
 from firsthop.calls.calls import Calls
 from firsthop.config import Settings
-from firsthop.signaling import application, description
+from firsthop.signaling import application, description, reference
 from firsthop.signaling.desk import Desk
 from firsthop.signaling.realtime import socket_routes
 from firsthop.speech import activity
@@ -86,12 +86,15 @@ class AgentService:
             title="firsthop agent",
             summary="A voice agent that speaks the Realtime API by WebSocket.",
             version="1",
+            docs_url=None,
+            redoc_url=None,
         )
         desk = Desk.of(self._settings, self.calls, self._metrics)
         application.guard(app, self._settings, desk, self._metrics)
         app.include_router(socket_routes(desk))
         app.include_router(operations.routes(self._metrics, self.problem))
         description.complete(app)
+        reference.add(app)
         return app
 
 

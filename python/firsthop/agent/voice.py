@@ -34,6 +34,7 @@ from firsthop.call import (
 )
 from firsthop.config import AgentSettings
 from firsthop.errors import SessionClosed
+from firsthop.tasks import cancel
 from firsthop.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -94,9 +95,7 @@ class VoiceAgent(Backend):
             await asyncio.gather(*work)
         finally:
             # Where one cannot, the others are not needed.
-            for task in work:
-                task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
+            await cancel(*work)
         self.apologies.prepare()
 
     async def close(self) -> None:

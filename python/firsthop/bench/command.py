@@ -78,18 +78,19 @@ LISTED: Final = (
     Listed(
         name="turn",
         module="firsthop.bench.voice.benchmark",
-        help="""Measure how long an answer takes, stage by stage; 1 if the target is missed.
+        help="""Measure how long an answer takes, stage by stage.
 
         A caller asks through relay, transceiver and agent, which are started here: with endpoints
         that take seeded times, with the offline stages, and the same chain built with Pipecat.
-        Without Pipecat's packages that one is left out, and the report says so.
+        Without Pipecat's packages that one is left out, and the report says so. It ends with 1 if
+        the target is missed.
         """,
         quick="Fewer turns: two minutes, wider spreads.",
     ),
     Listed(
         name="media",
         module="firsthop.bench.media.run",
-        help="""Measure what a call costs the server that answers it, beside other servers.
+        help="""Measure what a call costs the server that answers it.
 
         CPU time and memory of `firsthop transceiver`, of Pion with libopus and of aiortc, which
         echo calls: as sound that is decoded and encoded again, and as packets that pass through.
@@ -101,7 +102,7 @@ LISTED: Final = (
     Listed(
         name="setup",
         module="firsthop.bench.setup.benchmark",
-        help="""Measure how long it takes until a call can be heard, in round trips.
+        help="""Measure how many round trips pass until a call is heard.
 
         Chromium calls firsthop, with and without relay, Pion and aiortc, all started here, through
         a network that is 0 to 200 ms long. It takes Playwright, and is best as root; without, it
@@ -112,7 +113,7 @@ LISTED: Final = (
     Listed(
         name="quality",
         module="firsthop.bench.quality.benchmark",
-        help="""Measure how speech sounds behind a bad network, and how late it is.
+        help="""Measure how speech sounds, and how late, on a bad network.
 
         Speech goes through seeded networks to `firsthop transceiver`, to aiortc and to Chromium,
         all started here: the same packets are lost and late for each. What an agent is handed, what
@@ -124,7 +125,7 @@ LISTED: Final = (
     Listed(
         name="global",
         module="firsthop.bench.global_.benchmark",
-        help="""Measure calls from afar: straight to the cluster, by TURN, by Global Relay.
+        help="""Measure calls from afar: direct, by TURN, by Global Relay.
 
         Three regions of network namespaces on this machine, with jitter and loss between them, and
         in them relays, transceivers, a gateway, coturn and a browser. It shows how long set-up
@@ -137,7 +138,7 @@ LISTED: Final = (
     Listed(
         name="rollout",
         module="firsthop.bench.rollout.benchmark",
-        help="""Rehearse the Helm chart: upgrades, scaling and the loss of a node, under calls.
+        help="""Rehearse the Helm chart under calls: upgrades, a lost node.
 
         What the chart says is run without a cluster: its pods are processes in network namespaces
         on this machine, brought up, probed, drained and ended as its manifests have it, behind
@@ -149,7 +150,7 @@ LISTED: Final = (
     Listed(
         name="fleet",
         module="firsthop.bench.fleet.benchmark",
-        help="""Simulate a fleet of a million calls: relays, an ingress and crowds come and go.
+        help="""Simulate a fleet of a million calls, parts of which fail.
 
         A fleet is planned (`firsthop plan`), steered by the real steering, loses relays and a whole
         ingress, and is called by a crowd. Nothing is started and nothing measured: silences are
@@ -177,7 +178,8 @@ def _add(listed: Listed) -> None:
             typer.Option("--json", help="Print rows as JSON, one object per line; no table."),
         ] = False,
         output: Annotated[
-            Path, typer.Option("--output", "-o", help="Folder for plots, JSON lines and Markdown.")
+            Path,
+            typer.Option("--output", "-o", metavar="DIR", help="For plots, JSON lines, Markdown."),
         ] = checkout.RESULTS,
     ) -> None:
         of: Benchmark[Any] = import_module(listed.module).BENCHMARK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -13,6 +12,7 @@ import structlog
 from firsthop import yamlfile
 from firsthop.errors import ConfigError
 from firsthop.fleet.model import Fleet
+from firsthop.tasks import cancel
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -87,9 +87,7 @@ class WatchedFile(Generic[T]):
         """Watch no more."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await cancel(task)
 
     async def check(self) -> None:
         """Look at the file now."""

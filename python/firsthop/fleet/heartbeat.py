@@ -18,6 +18,7 @@ from firsthop import keyring
 from firsthop.config import Settings
 from firsthop.fleet.beat import SLOTS, TTL, Beat, BeatSeal
 from firsthop.store.redis import StoreError, asking, client
+from firsthop.tasks import cancel, raise_failure
 
 log = structlog.get_logger()
 
@@ -69,9 +70,7 @@ class Heartbeat:
         """Report no more, and let the others know if the store takes it."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            raise_failure(await cancel(task))
         if self._redis is None or self._seal is None:
             return
         with contextlib.suppress(StoreError):

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Final
 
+from firsthop.tasks import cancel
+
 #: Addresses of one name, at most.
 MAX_ADDRESSES: Final = 256
 
@@ -42,10 +44,8 @@ class Names:
 
     async def close(self) -> None:
         """Wait for no answers any more."""
-        asking, self._asking = list(self._asking.values()), {}
-        for task in asking:
-            task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+        asking, self._asking = self._asking, {}
+        await cancel(*asking.values())
 
     async def _ask(self, name: str) -> None:
         try:

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +25,7 @@ from firsthop.fleet.model import Fleet, FleetCluster
 from firsthop.fleet.probes import Health, Probes
 from firsthop.fleet.view import ClusterState, IngressState, View
 from firsthop.store.redis import StoreError
+from firsthop.tasks import cancel, raise_failure
 from firsthop.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -97,14 +97,11 @@ class Observer:
     async def stop(self) -> None:
         """Watch no more. The view stays."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        outcomes = await cancel(*tasks)
         await self._probes.close()
         if self._listening is not None:
             await self._listening.close()
+        raise_failure(outcomes)
 
     def _take_fleet(self, fleet: Fleet) -> None:
         self._fleet = fleet

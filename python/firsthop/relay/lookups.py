@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from firsthop.flowcache.base import Flow, FlowCache, Owner
 from firsthop.flowcache.breaker import Breaker, failure
+from firsthop.tasks import cancel
 from firsthop.telemetry.metrics import Metrics
 
 #: Worker that asks, and the flow.
@@ -69,10 +70,7 @@ class LookUps:
 
     async def stop(self) -> None:
         """Give up what is on its way."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(*self._tasks)
 
     def _launch(self) -> None:
         while self._waiting and self._in_time < _BATCHES:
@@ -105,9 +103,7 @@ class LookUps:
             if find.exception() is None and not in_time:
                 self._tell_late(batch, find.result())
         finally:
-            if not find.done():
-                find.cancel()
-                await asyncio.wait({find})
+            await cancel(find)
 
     def _settle(
         self, batch: Sequence[Question], find: asyncio.Task[dict[Flow, Owner]], now: float

@@ -17,6 +17,7 @@ from firsthop.flowcache.base import Flow, FlowCache, FlowCacheError, Owner
 from firsthop.flowcache.breaker import Breaker
 from firsthop.relay.lookups import LookUps, Question
 from firsthop.relay.writes import Writes
+from firsthop.tasks import cancel
 from firsthop.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -71,9 +72,7 @@ class Notices:
         To be called while the data plane still runs, for it is answered until here.
         """
         asyncio.get_running_loop().remove_reader(self._descriptor)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(*self._tasks)
         await self._lookups.stop()
         await self._cache.close()
 

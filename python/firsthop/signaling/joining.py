@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from firsthop.signaling.socketend import NORMAL, TOO_BIG, close
+from firsthop.tasks import cancel, raise_failure
 
 #: So long may a client take what the server said last.
 _FAREWELL_SECONDS: Final = 5.0
@@ -42,12 +43,8 @@ async def join(websocket: WebSocket, upstream: ClientConnection, limit: int, gon
             # What the server sent before it closed is still on its way.
             await asyncio.wait({to_client}, timeout=_FAREWELL_SECONDS)
     finally:
-        for task in work:
-            task.cancel()
-        results = await asyncio.gather(*work, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
+        outcomes = await cancel(*work)
+    raise_failure(outcomes)
 
 
 async def _to_server(websocket: WebSocket, upstream: ClientConnection, limit: int) -> None:

@@ -13,6 +13,7 @@ from starlette.websockets import WebSocketState
 
 from firsthop.errors import EventError
 from firsthop.realtime.events import as_json, error_event, new_id
+from firsthop.tasks import cancel, raise_failure
 from firsthop.telemetry.metrics import Metrics
 
 #: The largest message of a sideband, in characters.
@@ -84,13 +85,9 @@ class SocketEnd:
         try:
             await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in work:
-                task.cancel()
-            results = await asyncio.gather(*work, return_exceptions=True)
+            outcomes = await cancel(*work)
         await close(self._websocket, *self._farewell)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+        raise_failure(outcomes)
 
     async def _read(self, receive: Callable[[str], None]) -> None:
         limit = MAX_AUDIO_MESSAGE if self.wants_audio else MAX_SIDEBAND_MESSAGE

@@ -26,14 +26,21 @@ def configure(log_format: Literal["auto", "json", "console"]) -> None:
         if console
         else structlog.processors.JSONRenderer()
     )
+    shared.append(structlog.processors.format_exc_info)
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # What libraries say has the form of our own lines, for whatever reads them.
+    handler = logging.StreamHandler(sys.stderr)
+    plain = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[plain, renderer])
+    )
     # uvicorn reports each request with its client's address: warnings are enough.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # mcp quotes what servers send, with tracebacks; what matters of it is in our own lines.
     for name in ("mcp", "client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from firsthop.bench.rollout import balancer, endpoints
 from firsthop.bench.rollout.balancer import Rule
 from firsthop.bench.rollout.endpoints import Backend, Endpoints
-from firsthop.bench.rollout.manifests import Service, ServicePort
+from firsthop.bench.rollout.release import Service, ServicePort
 
 _LABELS = {"component": "relay"}
 _SERVICE = Service(

@@ -11,7 +11,7 @@ import yaml
 
 from firsthop.bench.errors import BenchError
 from firsthop.bench.rollout import manifests
-from firsthop.bench.rollout.manifests import Probe, ServicePort, Variable
+from firsthop.bench.rollout.release import Probe, ServicePort, Variable
 
 _OBJECTS = list(yaml.safe_load_all(Path(__file__).with_name("manifest.yaml").read_text()))
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from firsthop.bench.rollout.manifests import Container, Deployment, Mount, Probe, Variable
 from firsthop.bench.rollout.network import Network
 from firsthop.bench.rollout.pods import Pod
+from firsthop.bench.rollout.release import Container, Deployment, Mount, Probe, Variable
 
 _PATIENCE_S = 20.0
 _ADDRESS = "10.244.1.1"

@@ -14,6 +14,7 @@ from firsthop.agent.offline import worker
 from firsthop.agent.offline.process import RecogniserProcess
 from firsthop.agent.stages import RATE, Hearing, StageError, Transcriber
 from firsthop.errors import BackendError
+from firsthop.tasks import cancel
 
 #: Turns that may wait until another is over.
 _MAX_WAITING: Final = 16
@@ -63,11 +64,10 @@ class PocketsphinxTranscriber(Transcriber):
         for future in self._waiting:
             future.cancel()
         self._waiting.clear()
-        for task in self._starting:
-            task.cancel()
         for process in list(self._all):
             self._end(process)
-        await asyncio.gather(*self._starting, *self._ending, return_exceptions=True)
+        await cancel(*self._starting)
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
     def listen(self, *, language: str | None = None, prompt: str | None = None) -> Hearing:
         """Begin to hear a turn. What is likely to be said is known already."""

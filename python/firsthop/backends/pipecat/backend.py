@@ -35,6 +35,7 @@ from firsthop.config import PipecatSettings
 from firsthop.errors import OverloadedError, SessionClosed
 from firsthop.realtime.events import as_json, from_json
 from firsthop.rtvi.messages import LABEL
+from firsthop.tasks import cancel
 from firsthop.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -106,10 +107,7 @@ class _Exchange:
             for task in done:
                 task.result()
         finally:
-            everything = [link, listening, *self._followers]
-            for task in everything:
-                task.cancel()
-            await asyncio.gather(*everything, return_exceptions=True)
+            await cancel(link, listening, *self._followers)
 
     # The call.
 
@@ -189,9 +187,7 @@ class _Exchange:
         except ConnectionFailed as error:
             return error.failure
         finally:
-            for task in helpers:
-                task.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            await cancel(*helpers)
             await connection.close()
         return None
 

@@ -48,6 +48,7 @@ from firsthop.call import (
 )
 from firsthop.config import RealtimeSettings
 from firsthop.errors import ConfigError, OverloadedError, SessionClosed
+from firsthop.tasks import cancel
 from firsthop.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -152,15 +153,9 @@ class _Exchange:
                 await listening
             listening.result()
         finally:
-            await self._wind_up(link, listening)
-
-    async def _wind_up(self, *tasks: asyncio.Task[None]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        everything = [*tasks, *self._settlers]
-        for task in everything:
-            task.cancel()
-        await asyncio.gather(*everything, return_exceptions=True)
+            if self._timer is not None:
+                self._timer.cancel()
+            await cancel(link, listening, *self._settlers)
 
     # The call.
 
@@ -249,8 +244,7 @@ class _Exchange:
         except ConnectionFailed as error:
             return error.failure
         finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            await cancel(sending)
             await connection.close()
         raise AssertionError("a connection ends with an exception")
 

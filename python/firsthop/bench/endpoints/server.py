@@ -22,6 +22,7 @@ from firsthop.bench.endpoints.connection import BrokenError, Connection, Request
 from firsthop.bench.endpoints.performance import Answer
 from firsthop.bench.endpoints.plays import RefusedError, play
 from firsthop.bench.endpoints.script import STAGES, Fault, Script, Stage
+from firsthop.tasks import cancel
 
 _ROUTES: Final[dict[str, Stage]] = {
     "/v1/audio/transcriptions": "transcription",
@@ -93,10 +94,7 @@ class Endpoints:
         if self._server is not None:
             self._server.close()
             self._server = None
-        ending = list(self._connections)
-        for task in ending:
-            task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        await cancel(*self._connections)
 
     def fail(self, stage: Stage, fault: Fault, *, times: int | None = None) -> None:
         """Let a stage's next requests go wrong, so many or until `mend`."""
@@ -178,9 +176,7 @@ class Endpoints:
             self.left += 1
             raise
         finally:
-            for task in (playing, gone):
-                task.cancel()
-            await asyncio.gather(playing, gone, return_exceptions=True)
+            await cancel(playing, gone)
             self.open -= 1
             self._changed.set()
 

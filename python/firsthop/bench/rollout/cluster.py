@@ -12,7 +12,6 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -23,9 +22,10 @@ from firsthop.bench.rollout import controller, endpoints
 from firsthop.bench.rollout.balancer import Balancer, Rule
 from firsthop.bench.rollout.controller import Seen, Wanted
 from firsthop.bench.rollout.endpoints import Backend, Endpoints
-from firsthop.bench.rollout.manifests import Chart, Deployment, Service
 from firsthop.bench.rollout.network import Network
 from firsthop.bench.rollout.pods import Pod
+from firsthop.bench.rollout.release import Chart, Deployment, Service
+from firsthop.tasks import cancel, raise_failure
 
 _TICK_S: Final = 0.05
 _ROLLED_S: Final = 90.0
@@ -96,13 +96,9 @@ class Cluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._running.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._running
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        outcomes = await cancel(self._running)
+        await cancel(*self._tasks.values())
+        raise_failure(outcomes)
 
     def address(self, component: str) -> tuple[str, int]:
         """Return the virtual address of a component's Service, and its first port."""

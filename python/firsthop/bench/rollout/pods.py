@@ -16,9 +16,10 @@ from typing import Final
 
 from firsthop.bench.environment import environment
 from firsthop.bench.isolation import put_before_neighbours
-from firsthop.bench.rollout.manifests import NAMESPACE, Container, Deployment, Probe
 from firsthop.bench.rollout.network import NODE_ADDRESS, Network
+from firsthop.bench.rollout.release import NAMESPACE, Container, Deployment, Probe
 from firsthop.bench.world.namespaces import NamespaceError
+from firsthop.tasks import cancel
 
 _FIRSTHOP: Final = (sys.executable, "-c", "from firsthop.cli import main; main()")
 _REDIS: Final = ("redis-server",)
@@ -163,9 +164,7 @@ class Pod:
             if not ending.done():
                 self._process.kill()
                 await ending
-            for task in (probing, asked):
-                task.cancel()
-            await asyncio.gather(probing, asked, return_exceptions=True)
+            await cancel(probing, asked)
             self.status = self._process.returncode
         if self.lost:
             return
@@ -187,8 +186,7 @@ class Pod:
             self._process.send_signal(signal.SIGTERM)
         watching = asyncio.create_task(self._watch_readiness())
         await asyncio.wait({ending}, timeout=max(deadline - time.monotonic(), 0))
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        await cancel(watching)
         if not ending.done():
             if not self.lost:
                 grace_s = self.deployment.grace_s

@@ -18,9 +18,10 @@ from firsthop.bench.errors import BenchError
 from firsthop.bench.rollout import manifests
 from firsthop.bench.rollout.cluster import Cluster, Delays
 from firsthop.bench.rollout.crowd import Batch, Crowd, Plan
-from firsthop.bench.rollout.manifests import Chart
 from firsthop.bench.rollout.network import Network
 from firsthop.bench.rollout.pods import Pod
+from firsthop.bench.rollout.release import Chart
+from firsthop.tasks import cancel
 
 RELAY, TRANSCEIVER, GATEWAY = "relay", "transceiver", "gateway"
 RELAYS, TRANSCEIVERS, OUT, IN, LOSS = (
@@ -199,8 +200,7 @@ class _Watch:
         self._task = asyncio.create_task(self._run())
 
     async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await cancel(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from firsthop.bench.datagrams import Endpoint
 from firsthop.bench.errors import BenchError
+from firsthop.tasks import cancel
 
 #: The server's first host candidate in an answer.
 _CANDIDATE: Final = re.compile(rb"a=candidate:\S+ 1 udp \d+ ([\d.]+) (\d+) typ host", re.IGNORECASE)
@@ -75,9 +76,7 @@ class DelayedWay:
             self._ready.set()
         async with server:
             await self._over.wait()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await cancel(*self._connections)
 
     def _take(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         connection = asyncio.create_task(self._pass(client, to_client))

@@ -12,9 +12,9 @@ from firsthop.agent.load import load as load_agent
 from firsthop.agent.service import AgentService
 from firsthop.agent.times import TurnTimes
 from firsthop.config import load
-from firsthop.runner import http_config
 from firsthop.telemetry import logs
 from firsthop.telemetry.metrics import Metrics
+from firsthop.webserver import http_config
 
 
 def _tell(times: TurnTimes) -> None:

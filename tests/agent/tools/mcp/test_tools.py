@@ -19,7 +19,8 @@ from mcp.types import (
 )
 
 from firsthop.agent.tools.base import NAME
-from firsthop.agent.tools.mcp.tools import MAX_SCHEMA_BYTES, fits, named, worded
+from firsthop.agent.tools.mcp.results import worded
+from firsthop.agent.tools.mcp.tools import MAX_SCHEMA_BYTES, fits, named
 
 
 @pytest.mark.parametrize(

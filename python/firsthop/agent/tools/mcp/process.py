@@ -19,6 +19,8 @@ from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 from mcp.types import jsonrpc_message_adapter
 
+from firsthop.tasks import cancel
+
 #: Longest message, in bytes.
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 #: Lines in a row that may be no messages. Servers print things; one that only prints is none.
@@ -130,9 +132,7 @@ async def _end(child: asyncio.subprocess.Process, *tasks: asyncio.Task[None]) ->
 async def _end_by_steps(child: asyncio.subprocess.Process, *tasks: asyncio.Task[None]) -> None:
     """End a process: by the end of its input, by asking, by force."""
     assert child.stdin is not None and child.stdout is not None
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+    await cancel(*tasks)
     child.stdin.close()
     # It may be waiting for somebody to read what it wrote.
     rest = asyncio.create_task(_discard(child.stdout))
@@ -143,8 +143,7 @@ async def _end_by_steps(child: asyncio.subprocess.Process, *tasks: asyncio.Task[
             async with asyncio.timeout(_GRACE_SECONDS):
                 await child.wait()
                 break
-    rest.cancel()
-    await asyncio.wait({rest})
+    await cancel(rest)
 
 
 async def _discard(stdout: asyncio.StreamReader) -> None:

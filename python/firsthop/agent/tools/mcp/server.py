@@ -22,9 +22,10 @@ from mcp.types import Tool as Listed
 
 from firsthop.agent.tools.base import ToolError, where
 from firsthop.agent.tools.mcp.process import process
-from firsthop.agent.tools.mcp.tools import worded
+from firsthop.agent.tools.mcp.results import worded
 from firsthop.agent.tools.mcp.web import web
 from firsthop.config import McpServerSettings
+from firsthop.tasks import cancel
 
 #: Tools that a server may have; what it lists beyond is left out.
 MAX_TOOLS: Final = 128
@@ -196,8 +197,7 @@ class McpServer:
                 self._client = None
         finally:
             if listener is not None:
-                listener.cancel()
-                await asyncio.wait({listener})
+                await cancel(listener)
 
     def _transport(self, link: _Link) -> AbstractAsyncContextManager[Any]:
         settings = self._settings

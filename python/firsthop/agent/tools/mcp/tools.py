@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from mcp.types import CallToolResult, EmbeddedResource, ResourceLink, TextContent
 from mcp.types import Tool as Listed
 from pydantic_core import to_json
 
 from firsthop.agent.tools.base import Tool, ToolContext
-
-if TYPE_CHECKING:
-    from firsthop.agent.tools.mcp.server import McpServer
+from firsthop.agent.tools.mcp.server import McpServer
 
 #: Longest description that a model is told, in characters.
 MAX_DESCRIPTION: Final = 1024
@@ -68,23 +65,3 @@ def named(name: str, label: str, taken: Mapping[str, object]) -> str:
         numbered = f"{wanted[: _MAX_NAME - 4]}_{number}"
         number += 1
     return numbered
-
-
-def worded(result: CallToolResult) -> str:
-    """What the model is told of a result: its text, and what else there is by its name."""
-    parts = [_part(content) for content in result.content]
-    if not any(parts) and result.structured_content is not None:
-        return to_json(result.structured_content, fallback=str).decode()
-    return "\n".join(part for part in parts if part) or "done"
-
-
-def _part(content: object) -> str:
-    match content:
-        case TextContent(text=text):
-            return text
-        case ResourceLink(uri=uri):
-            return f"[resource {uri}]"
-        case EmbeddedResource(resource=resource):
-            return getattr(resource, "text", f"[resource {resource.uri}]")
-        case _:
-            return f"[{getattr(content, 'type', 'content')}]"
