@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from firsthop.authorities import authorities
 from firsthop.backends import failure
 from firsthop.backends.failure import Failure
 from firsthop.errors import BackendError
@@ -53,6 +55,7 @@ async def open_socket(
         url,
         additional_headers=headers,
         user_agent_header="firsthop",
+        ssl=authorities() if urlsplit(url).scheme == "wss" else None,
         # Sound hardly gets smaller, at a price per packet.
         compression=None,
         open_timeout=connect_timeout_seconds,

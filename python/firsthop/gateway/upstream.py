@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-import ssl
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -143,7 +141,7 @@ class Upstream:
         stream = await _dial(host, place.port or (443 if secure else 80))
         encryption: dict[str, Any] = {}
         if secure:
-            encryption = {"ssl": _tls(), "server_hostname": name or host}
+            encryption = {"ssl": authorities(), "server_hostname": name or host}
         try:
             return await websockets.connect(
                 f"{'wss' if secure else 'ws'}://{_asked_host(headers, place.netloc)}{target}",
@@ -207,8 +205,3 @@ def _asked_host(headers: Raw, otherwise: str) -> str:
 def _own(headers: Raw) -> list[tuple[str, str]]:
     kept = ((name, value) for name, value in headers if name not in _HANDSHAKE)
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in kept]
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()

@@ -14,6 +14,7 @@ import structlog
 from firsthop.agent.endpoints.exchange import Exchange
 from firsthop.agent.endpoints.garbage import FailedError, GarbageError
 from firsthop.agent.stages import StageError
+from firsthop.authorities import authorities
 from firsthop.config import ChatSettings, SpeechSettings, TranscriptionSettings
 from firsthop.errors import ConfigError
 from firsthop.signaling.access import is_loopback
@@ -166,7 +167,8 @@ class Endpoint:
                 while (part := await exchange.part()) is not None and size < _MAX_MODELS:
                     size += len(part)
         except Exception as error:
-            log.warning("agent.endpoint_silent", stage=self.name, problem=_root(error))
+            problem = _root(error)
+            log.warning("agent.endpoint_silent", stage=self.name, host=self.host, problem=problem)
         finally:
             await exchange.close()
 
@@ -308,7 +310,7 @@ class Endpoint:
             trust_env=not here,
             follow_redirects=False,
             # Where no TLS can be, loading certificates would only hold everything up for a while.
-            verify=self._url.scheme == "https" or not here,
+            verify=authorities() if self._url.scheme == "https" or not here else False,
         )
 
     def _no(self, head: httpx.Response) -> StageError:

@@ -11,6 +11,7 @@ import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
 from firsthop.agent.tools.mcp.process import MAX_MESSAGE_BYTES
+from firsthop.authorities import authorities
 
 _TIMEOUT: Final = 10.0
 #: Tools have the time that is set for them, which is less.
@@ -53,6 +54,7 @@ async def web(
         headers={"authorization": f"Bearer {api_key}"} if api_key else None,
         timeout=httpx2.Timeout(_TIMEOUT, read=_READ_TIMEOUT),
         limits=httpx2.Limits(max_connections=_MAX_CONNECTIONS),
+        verify=authorities(),
         event_hooks={"request": [sending], "response": [received]},
     )
     async with (
