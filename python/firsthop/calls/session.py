@@ -3,17 +3,16 @@
 `LiveCall` is the `Call` that the backend sees. It joins the parts, each of which owns its share of
 the call's state::
 
-    ends ──▶ Reception ──▶ LiveCall ──▶ Telling ──▶ ends          seats.py: who they are
-    line ──▶ TurnTaking ─────┤  ▲
-    line ◀── Voicing ◀───────┘  └──── Serving: the agent
+    ends ──▶ Reception ──▶ Obeying ──▶ LiveCall ──▶ Telling ──▶ ends      seats.py: who they are
+    line ──▶ TurnTaking ─────────────────┤  ▲
+    line ◀── Voicing ◀───────────────────┘  └──── Serving: the agent, and its Replies
 
-and answers what clients may ask of any Realtime server; the rest it passes on. When the transceiver
-is about to end, the call may go on elsewhere: `move_on`, then `hand_over`.
+and leads it through its life: connected, closed, let go. When the transceiver is about to end, the
+call may go on elsewhere: `move_on`, then `hand_over`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -34,24 +33,27 @@ from firsthop.call import (
     Reply,
     Sound,
 )
+from firsthop.calls.awaited import Awaited
 from firsthop.calls.ends import End
+from firsthop.calls.handover import Handover
 from firsthop.calls.heldline import HeldLine
-from firsthop.calls.leaving import HANDED_OVER, Leaving, SealTerms, invitation
+from firsthop.calls.leaving import SealTerms
 from firsthop.calls.line import Line
+from firsthop.calls.obeying import Obeying
 from firsthop.calls.past import Past
 from firsthop.calls.reception import Reception
-from firsthop.calls.reply import LiveReply
+from firsthop.calls.replies import Replies
 from firsthop.calls.seats import Seat, Seats, numbered
 from firsthop.calls.serving import Serving
 from firsthop.calls.telling import Telling
 from firsthop.calls.terms import Terms
 from firsthop.calls.turntaking import TurnTaking
 from firsthop.calls.voicing import StopReason, Voicing
-from firsthop.config import Settings
+from firsthop.config import Settings, TurnSettings
 from firsthop.errors import BackendError, EventError, SessionClosed
 from firsthop.realtime.agent import AgentConversation
-from firsthop.realtime.edits import unknown_item
 from firsthop.realtime.events import error_event, new_id
+from firsthop.realtime.requests import Refuse
 from firsthop.realtime.session import Session
 from firsthop.telemetry.metrics import Metrics
 
@@ -96,22 +98,13 @@ class LiveCall(Call):
         self._log = log.bind(call=call_id)
         self._answered = time.monotonic()
         self._gone = False
-        #: Answers that the agent works at, or will.
-        self._replies: list[LiveReply] = []
-        self._client_events = terms.client_events
         self._owed = False
 
         self._session = Session(new_id("sess"), settings.model, settings.turns, terms.session)
         self._line = HeldLine()
         self._channel = terms.channel(self._line.send, traits)
         self._seats = Seats(self._channel, terms.client_events, metrics)
-        self._telling = Telling(
-            self._seats,
-            lambda: self._line.paced,
-            lambda: self._turns.expect(),
-            lambda: self._leaving.noticed(),
-            shortens=traits.realtime,
-        )
+        self._telling = self._new_telling()
         self._emit, self._output = self._telling.emit, self._telling.output
         #: Makes the events that agents do not; another Realtime server makes its own.
         self._conversation = (
@@ -119,43 +112,19 @@ class LiveCall(Call):
             if traits.realtime
             else AgentConversation(self._session, self._telling.items, self._output, self._emit)
         )
-        self._turns = TurnTaking(
-            self._session,
-            rate,
-            settings.turns,
-            detects=not traits.detects_turns,
-            conversation=self._conversation,
-            emit=self._emit,
-            deliver=self._deliver,
-            interrupt=self._interrupted,
-            busy=self._busy,
+        self._replies = Replies(self, self._speak, self._replied)
+        self._awaited = Awaited(
+            self, self._session, self._telling, self._conversation, self._replies
         )
-        self._voicing = Voicing(
-            rate,
-            self._line,
-            self._session,
-            self._output,
-            self._conversation,
-            self._seats,
-            self._emit,
-            self._played,
-        )
-        self._reception = Reception(
-            self._seats,
-            rate,
-            self._session.input_format,
-            self._hear,
-            self._do,
-            takes_sound=not traits.opus,
-        )
+        self._turns = self._new_turns(settings.turns)
+        self._voicing = self._new_voicing()
+        self._reception = self._new_reception()
+        self._obeying = self._new_obeying()
+        self._handover = self._new_handover(terms)
         self._agent = Serving(backend, self, self._returned)
-        self._leaving = Leaving(self._quiet, self.hang_up)
-        self.continued = terms.continued
-        if terms.past is not None:
-            # The client was told of them by the call before.
-            self._telling.items.restore(terms.past.items)
-            self.continued = len(self._telling.items) > 0
-            self._owed = self.continued and terms.past.owes_answer
+        self._take_up(terms)
+
+    # Its life.
 
     def connect(self, line: Line) -> None:
         """Bind the call to its line, once its offer was accepted."""
@@ -170,6 +139,110 @@ class LiveCall(Call):
         answer = await self._line.renegotiate(offer)
         self._log.info("call.renegotiated")
         return answer
+
+    def handle(self, event: Event) -> None:
+        """Take one event of the line."""
+        match event:
+            case Event.Audio(pcm=pcm):
+                self._hear(pcm)
+            case Event.Opus(packets=packets):
+                self._deliver(OpusPackets(packets))
+            case Event.PlayoutStarted(utterance=utterance):
+                self._output.started(utterance)
+            case Event.PlayoutEnded():
+                self._played(event.utterance, Played(event.played_ms, event.interrupted))
+            case Event.Message(text=text):
+                for said in self._channel.received(text):
+                    self.receive(self._channel, said)
+            case Event.ChannelOpen():
+                self._channel.opened(self._greeting())
+            case Event.Digit(digit=digit):
+                self._pressed(digit)
+            case Event.Connected():
+                self._connected()
+            case Event.Closed(reason=reason):
+                self._closed(reason)
+
+    def _connected(self) -> None:
+        setup = time.monotonic() - self._answered
+        self._metrics.setup_seconds.observe(setup)
+        self._log.info("call.connected", setup_ms=round(setup * 1000))
+        self._up.set()
+        self._agent.start()
+        if self._owed:
+            self._put_through({"type": "response.create"}, lambda error: None)
+
+    def _closed(self, reason: str) -> None:
+        self._end(reason)
+        self._line.release()
+        self._turns.stay_up()
+        self._handover.stop()
+        self._reception.close()
+        if self._conversation is not None:
+            self._conversation.close(reason)
+        self._replies.cancel("client_cancelled")
+        self._seats.close()
+        self._metrics.calls_ended.labels(reason).inc()
+        self._log.info("call.ended", reason=reason)
+        self._agent.dismiss()
+        self._let_go()
+
+    def cancel(self) -> None:
+        """Stop the agent: the transceiver goes down."""
+        self._agent.cancel()
+
+    def _returned(self) -> None:
+        """Hang up after the agent, or, if that has happened, let go of the call."""
+        if self.ended is None:
+            self.hang_up()
+        else:
+            self._let_go()
+
+    def _replied(self) -> None:
+        """An answer is over."""
+        self._turns.expect()
+        self._handover.noticed()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Let go of the call, once nobody works at it any more."""
+        over = self.ended is not None and not self._agent.running and not self._replies
+        if over and not self._gone:
+            self._gone = True
+            self._ended(self)
+
+    # How it goes on elsewhere.
+
+    def move_on(self, deadline: float, latest: float, seal: SealTerms) -> None:
+        """Ask the caller to go on elsewhere, once nobody speaks. To be called again at will.
+
+        Args:
+            deadline: When the call ends if the caller stays, by the running loop's clock.
+            latest: When the caller is asked whoever speaks, by the same.
+            seal: Makes the secret that the caller places the next call with.
+        """
+        if self.ended is None:
+            self._handover.begin(deadline, latest, seal)
+
+    def hand_over(self, successor: str | None = None) -> Past:
+        """Return what the call that goes on with this one has to know.
+
+        This one finds no more turns, and so starts no more answers; what is being said is said to
+        its end. It is hung up soon.
+
+        Args:
+            successor: The id of that call; sidebands are told.
+        """
+        return self._handover.past(successor)
+
+    def _take_up(self, terms: Terms) -> None:
+        """Begin where the call before ended, if there was one."""
+        self.continued = terms.continued
+        if terms.past is not None:
+            # The client was told of them by the call before.
+            self._telling.items.restore(terms.past.items)
+            self.continued = len(self._telling.items) > 0
+            self._owed = self.continued and terms.past.owes_answer
 
     # The ends of the event channel.
 
@@ -202,6 +275,63 @@ class LiveCall(Call):
     def _greeting(self) -> str:
         return numbered({"type": "session.created", "session": self._session.value})
 
+    def _do(self, seat: Seat, event: Mapping[str, Any]) -> None:
+        """Do what a client asks, when it is its turn."""
+        if self._handover.left and event["type"] not in _LAST:
+            message = "the conversation goes on in another call; send this there"
+            raise EventError("call_moved", message)
+        if not self._obeying.does(event):
+            self._put_through(event, partial(self._seats.refuse, seat, event))
+
+    def _put_through(self, event: Mapping[str, Any], refuse: Refuse) -> None:
+        """Let the conversation or the backend do its part of what a client asks."""
+        if self._conversation is None:
+            return self._deliver(Message(event))
+        told = self._conversation.receive(event, refuse)
+        for one in told:
+            self._deliver(one)
+        if not told and self._in_hand is None:
+            # The agent has done already what was asked for.
+            self._conversation.handled(None)
+
+    # What is heard and said.
+
+    def _hear(self, pcm: bytes) -> None:
+        if self._handover.left and self._traits.detects_turns:
+            return
+        busy = self.speaking or bool(self._replies)
+        self._turns.hear(pcm, interruptible=self.interruptible and busy)
+
+    def _pressed(self, digit: str) -> None:
+        kind = "input_audio_buffer.dtmf_event_received"
+        self._emit({"type": kind, "event": digit, "received_at": int(time.time())})
+        self._turns.stay_up()
+        self._deliver(DigitPressed(digit))
+
+    def _played(self, utterance: int, played: Played) -> None:
+        self._playout_ended(utterance, played)
+        self._voicing.played(utterance, played)
+        if not self.speaking:
+            self._voicing.silent()
+        self._turns.expect()
+        self._handover.noticed()
+
+    def _interrupted(self) -> None:
+        self._metrics.interruptions.inc()
+        self._stop_speaking("turn_detected")
+
+    def _stop_speaking(self, reason: StopReason) -> None:
+        if self.speaking:
+            self._voicing.stopping(reason)
+            self._silence()
+        self._replies.cancel(reason)
+
+    def _stop_answering(self) -> None:
+        """Stop the answer that is being made; what is being said is said to its end."""
+        self._replies.cancel("client_cancelled")
+        if self._conversation is None and self._telling.floor.answering:
+            self._deliver(Message({"type": "response.cancel"}))
+
     # What agents and backends use.
 
     @property
@@ -226,10 +356,7 @@ class LiveCall(Call):
             raise SessionClosed(self.ended)
         if self._conversation is None:
             raise RuntimeError("a Realtime server answers by its own events")
-        reply = LiveReply(self, self._speak, self._conversation, work, to, self._replied)
-        self._replies.append(reply)
-        reply.start()
-        return reply
+        return self._replies.begin(self._conversation, work, to)
 
     async def invoke(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Let the client run one of its tools."""
@@ -250,263 +377,6 @@ class LiveCall(Call):
         """Tell all ends that something on this side went wrong."""
         error = EventError(code, message, param=param, event_id=event_id, family="server_error")
         self._emit(error_event(error))
-
-    def cancel(self) -> None:
-        """Stop the agent: the transceiver goes down."""
-        self._agent.cancel()
-
-    # What happens on the line.
-
-    def handle(self, event: Event) -> None:
-        """Take one event of the line."""
-        match event:
-            case Event.Audio(pcm=pcm):
-                self._hear(pcm)
-            case Event.Opus(packets=packets):
-                self._deliver(OpusPackets(packets))
-            case Event.PlayoutStarted(utterance=utterance):
-                self._output.started(utterance)
-            case Event.PlayoutEnded():
-                self._played(event.utterance, Played(event.played_ms, event.interrupted))
-            case Event.Message(text=text):
-                for said in self._channel.received(text):
-                    self.receive(self._channel, said)
-            case Event.ChannelOpen():
-                self._channel.opened(self._greeting())
-            case Event.Digit(digit=digit):
-                self._pressed(digit)
-            case Event.Connected():
-                self._connected()
-            case Event.Closed(reason=reason):
-                self._closed(reason)
-
-    def _connected(self) -> None:
-        setup = time.monotonic() - self._answered
-        self._metrics.setup_seconds.observe(setup)
-        self._log.info("call.connected", setup_ms=round(setup * 1000))
-        self._up.set()
-        self._agent.start()
-        if self._owed:
-            self._answer_owed()
-
-    def _pressed(self, digit: str) -> None:
-        kind = "input_audio_buffer.dtmf_event_received"
-        self._emit({"type": kind, "event": digit, "received_at": int(time.time())})
-        self._turns.stay_up()
-        self._deliver(DigitPressed(digit))
-
-    def _hear(self, pcm: bytes) -> None:
-        if self._leaving.left and self._traits.detects_turns:
-            return
-        busy = self.speaking or bool(self._replies)
-        self._turns.hear(pcm, interruptible=self.interruptible and busy)
-
-    def _interrupted(self) -> None:
-        self._metrics.interruptions.inc()
-        self._stop_speaking("turn_detected")
-
-    def _played(self, utterance: int, played: Played) -> None:
-        self._playout_ended(utterance, played)
-        self._voicing.played(utterance, played)
-        if not self.speaking:
-            self._voicing.silent()
-        self._turns.expect()
-        self._leaving.noticed()
-
-    def _closed(self, reason: str) -> None:
-        self._end(reason)
-        self._line.release()
-        self._turns.stay_up()
-        self._leaving.stop()
-        self._reception.close()
-        if self._conversation is not None:
-            self._conversation.close(reason)
-        for reply in list(self._replies):
-            reply.cancel("client_cancelled")
-        self._seats.close()
-        self._metrics.calls_ended.labels(reason).inc()
-        self._log.info("call.ended", reason=reason)
-        self._agent.dismiss()
-        self._let_go()
-
-    # How it ends.
-
-    def _replied(self, reply: LiveReply) -> None:
-        """An answer is over."""
-        self._replies.remove(reply)
-        self._turns.expect()
-        self._leaving.noticed()
-        self._let_go()
-
-    def _returned(self) -> None:
-        """Hang up after the agent, or, if that has happened, let go of the call."""
-        if self.ended is None:
-            self.hang_up()
-        else:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        """Let go of the call, once nobody works at it any more."""
-        over = self.ended is not None and not self._agent.running and not self._replies
-        if over and not self._gone:
-            self._gone = True
-            self._ended(self)
-
-    # How it goes on elsewhere.
-
-    def move_on(self, deadline: float, latest: float, seal: SealTerms) -> None:
-        """Ask the caller to go on elsewhere, once nobody speaks. To be called again at will.
-
-        Args:
-            deadline: When the call ends if the caller stays, by the running loop's clock.
-            latest: When the caller is asked whoever speaks, by the same.
-            seal: Makes the secret that the caller places the next call with.
-        """
-        if self.ended is None:
-            self._leaving.begin(latest, partial(self._ask_to_move, deadline, seal))
-
-    def hand_over(self, successor: str | None = None) -> Past:
-        """Return what the call that goes on with this one has to know.
-
-        This one finds no more turns, and so starts no more answers; what is being said is said to
-        its end. It is hung up soon.
-
-        Args:
-            successor: The id of that call; sidebands are told.
-        """
-        owes = self._owes_answer()
-        items = self._telling.items.so_far(unfinished=not owes)
-        past = Past(session=self._session.value, items=items, owes_answer=owes)
-        self._leaving.let_go()
-        self._turns.close()
-        if owes:
-            # It is given there; here nothing of it was heard.
-            self._stop_answering()
-        if successor is not None:
-            told = numbered({"type": HANDED_OVER, "call_id": successor})
-            self._seats.tell_sidebands(told)
-        self._log.info("call.handed_over", to=successor, items=len(items))
-        return past
-
-    def _ask_to_move(self, deadline: float, seal: SealTerms) -> None:
-        left_s = max(0.0, deadline - asyncio.get_running_loop().time())
-        terms = Terms(
-            session=self._session.value,
-            client_events=self._client_events,
-            continues=self.id,
-        )
-        asked, told = invitation(terms, left_s, seal)
-        self._seats.tell_caller(asked)
-        self._seats.tell_sidebands(told)
-        self._metrics.handovers.labels("asked").inc()
-        self._log.info("call.moving", seconds=round(left_s), quiet=self._quiet())
-
-    def _quiet(self) -> bool:
-        """Whether nobody speaks, and nobody waits for an answer."""
-        speaks = self.speaking or self._telling.floor.caller_speaking
-        return not (speaks or self._busy() or self._answer_due())
-
-    def _answer_due(self) -> bool:
-        floor, detection = self._telling.floor, self._session.turn_detection
-        awaited = floor.turn_open and detection is not None and detection.create_response
-        return awaited or floor.answering or bool(self._replies)
-
-    def _owes_answer(self) -> bool:
-        """Whether the caller waits for an answer of which nothing was heard."""
-        speaks = self.speaking or self._telling.floor.caller_speaking
-        return self._answer_due() and not speaks and self._output.empty
-
-    def _stop_answering(self) -> None:
-        for reply in list(self._replies):
-            reply.cancel("client_cancelled")
-        if self._conversation is None and self._telling.floor.answering:
-            self._deliver(Message({"type": "response.cancel"}))
-
-    def _answer_owed(self) -> None:
-        """Let the agent answer what the caller said in the call before."""
-        asked: Mapping[str, Any] = {"type": "response.create"}
-        if self._conversation is None:
-            return self._deliver(Message(asked))
-        for event in self._conversation.receive(asked, lambda error: None):
-            self._deliver(event)
-
-    # What clients ask.
-
-    def _do(self, seat: Seat, event: Mapping[str, Any]) -> None:
-        """Do what every Realtime server does; the rest is the conversation's or the backend's."""
-        if self._leaving.left and event["type"] not in _LAST:
-            message = "the conversation goes on in another call; send this there"
-            raise EventError("call_moved", message)
-        match event["type"]:
-            case "session.update":
-                self._update(event["session"])
-                if self._conversation is not None:
-                    return
-            case "conversation.item.retrieve":
-                item = self._telling.items.item(event["item_id"])
-                if item is None:
-                    raise unknown_item(event)
-                return self._emit({"type": "conversation.item.retrieved", "item": item})
-            case "output_audio_buffer.clear":
-                return self._stop_speaking("client_cancelled")
-            case "response.cancel":
-                if self._conversation is not None and not self._may_cancel(event):
-                    raise EventError("response_cancel_not_active", "no such response is under way")
-                self._stop_speaking("client_cancelled")
-                if self._conversation is not None:
-                    return
-            case "input_audio_buffer.commit":
-                return self._commit(event)
-            case "input_audio_buffer.clear":
-                self._reception.forget_the_rest()
-                self._turns.clear()
-                if self._conversation is not None:
-                    return self._emit({"type": "input_audio_buffer.cleared"})
-            case "conversation.item.create" | "response.create":
-                self._turns.stay_up()
-        if self._conversation is None:
-            self._deliver(Message(event))
-        else:
-            told = self._conversation.receive(event, partial(self._seats.refuse, seat, event))
-            for one in told:
-                self._deliver(one)
-            if not told and self._in_hand is None:
-                # The agent has done already what was asked for.
-                self._conversation.handled(None)
-
-    def _may_cancel(self, event: Mapping[str, Any]) -> bool:
-        """Whether there is anything to cancel: a response that is made, or one that is heard."""
-        response_id = event.get("response_id")
-        if self._conversation is not None and self._conversation.active(response_id):
-            return True
-        return self.speaking and (response_id is None or self._output.holds(response_id))
-
-    def _update(self, changes: Mapping[str, Any]) -> None:
-        self._session.update(changes)
-        self._turns.follow()
-        self._reception.follow(self._session.input_format)
-        self._emit({"type": "session.updated", "session": self._session.value})
-
-    def _commit(self, event: Mapping[str, Any]) -> None:
-        self._reception.hear_the_rest()
-        if self._conversation is None or self._traits.detects_turns:
-            self._turns.clear()
-            self._deliver(Message(event))
-        else:
-            self._turns.commit(self._conversation)
-
-    def _stop_speaking(self, reason: StopReason) -> None:
-        if self.speaking:
-            self._voicing.stopping(reason)
-            self._silence()
-        for reply in list(self._replies):
-            reply.cancel(reason)
-
-    def _busy(self) -> bool:
-        """Whether more is to be heard, or to be waited for, than the caller."""
-        invoking = self._conversation is not None and self._conversation.invoking
-        answering = invoking or bool(self._replies)
-        return not self._output.empty or answering or self.ended is not None
 
     # What `Call` wants from the line.
 
@@ -545,3 +415,74 @@ class LiveCall(Call):
     def _handled(self, event: CallEvent) -> None:
         if self._conversation is not None and self.ended is None:
             self._conversation.handled(event)
+
+    # Its parts, and what they ask of each other.
+
+    def _new_telling(self) -> Telling:
+        return Telling(
+            self._seats,
+            lambda: self._line.paced,
+            lambda: self._turns.expect(),
+            lambda: self._handover.noticed(),
+            shortens=self._traits.realtime,
+        )
+
+    def _new_turns(self, settings: TurnSettings) -> TurnTaking:
+        return TurnTaking(
+            self._session,
+            self.sample_rate,
+            settings,
+            detects=not self._traits.detects_turns,
+            conversation=self._conversation,
+            emit=self._emit,
+            deliver=self._deliver,
+            interrupt=self._interrupted,
+            busy=lambda: self._awaited.busy,
+        )
+
+    def _new_voicing(self) -> Voicing:
+        return Voicing(
+            self.sample_rate,
+            self._line,
+            self._session,
+            self._output,
+            self._conversation,
+            self._seats,
+            self._emit,
+            self._played,
+        )
+
+    def _new_reception(self) -> Reception:
+        return Reception(
+            self._seats,
+            self.sample_rate,
+            self._session.input_format,
+            self._hear,
+            self._do,
+            takes_sound=not self._traits.opus,
+        )
+
+    def _new_obeying(self) -> Obeying:
+        return Obeying(
+            self,
+            self._session,
+            self._telling,
+            self._conversation,
+            self._turns,
+            self._reception,
+            self._stop_speaking,
+            detects_turns=not self._traits.detects_turns,
+        )
+
+    def _new_handover(self, terms: Terms) -> Handover:
+        return Handover(
+            self,
+            terms.client_events,
+            self._session,
+            self._telling,
+            self._awaited,
+            self._seats,
+            self._turns,
+            self._stop_answering,
+            self._metrics,
+        )
