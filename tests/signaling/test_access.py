@@ -151,6 +151,22 @@ async def test_the_page_and_operations_are_for_everybody(path: str) -> None:
     assert (await stranger.get(path, headers=headers)).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
+async def test_who_asks_by_head_only_is_answered_like_others(path: str) -> None:
+    edge = Edge()
+    asked = await edge.client.get(path)
+    assert (await edge.client.head(path)).status_code == asked.status_code
+
+
+async def test_what_is_not_there_is_answered_with_a_way_out() -> None:
+    edge = Edge()
+    lost = refusal(await edge.client.get("/v1/models"), 404)
+    assert lost["message"] == "GET /v1/models: there is nothing here; /docs tells what there is"
+    wrong = await edge.client.get("/v1/realtime/calls")
+    assert refusal(wrong, 405)["message"] == "GET /v1/realtime/calls: expected POST"
+    assert wrong.headers["allow"] == "POST"
+
+
 async def test_a_body_is_not_read_before_it_is_known_who_sends_it() -> None:
     edge = Edge(api_keys=[API_KEY])
     response = await edge.post(b"x" * 1_000_000, "application/sdp")

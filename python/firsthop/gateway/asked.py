@@ -23,7 +23,7 @@ _PLACING: Final = frozenset({"/v1/realtime", "/v1/realtime/calls", "/whip"})
 #: What any transceiver answers.
 _ANYWHERE: Final = frozenset(
     {"/v1/realtime/client_secrets", "/v1/realtime/sessions", "/start"}
-    | {"/", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/redoc", "/favicon.ico"}
+    | {"/", "/docs", "/openapi.json", "/favicon.ico"}
 )
 _FOLDER: Final = "/demo/"
 

@@ -28,8 +28,7 @@ from firsthop.values import CLIENT_SECRET
 
 #: Paths that everybody may see, and folders of them; all others are guarded.
 _PUBLIC: Final = frozenset(
-    {"/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/redoc"}
-    | {"/openapi.json", "/favicon.ico"}
+    {"/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/favicon.ico"}
 )
 _PUBLIC_FOLDER: Final = "/demo/"
 #: How a browser gives its credential: it cannot set headers of a WebSocket.

@@ -83,8 +83,13 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def not_found(request: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-        message = f"{request.method} {request.url.path}: {error.detail}"
+        code, message = "http_error", error.detail
+        if error.status_code == 404:
+            code, message = "not_found", "there is nothing here; /docs tells what there is"
+        elif error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            code, message = "method_not_allowed", f"expected {allowed}"
+        message = f"{request.method} {request.url.path}: {message}"
         refusal = SignalingError(message, status=error.status_code, code=code)
         return error_response(refusal, error.headers)  # 405 has to say what is allowed.
 

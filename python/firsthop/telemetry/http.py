@@ -14,11 +14,14 @@ def routes(metrics: Metrics, problem: Callable[[], str | None]) -> APIRouter:
     """Return /healthz, /readyz and /metrics; `problem` says why the part is not ready, or None."""
     router = APIRouter(tags=["operations"])
 
+    # Some balancers and monitors ask by HEAD.
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:
         """Tell that the process answers."""
         return "ok\n"
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz")
     async def readyz() -> Response:
         """Tell whether new calls are welcome: 200, or 503 with the reason."""

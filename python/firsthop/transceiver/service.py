@@ -21,7 +21,7 @@ from firsthop.calls.calls import Calls
 from firsthop.config import Settings
 from firsthop.fleet.beat import Beat, Place
 from firsthop.fleet.observer import Observer
-from firsthop.signaling import application, description
+from firsthop.signaling import application, description, reference
 from firsthop.signaling.desk import Desk
 from firsthop.signaling.handover import sealed
 from firsthop.signaling.steering import Steering
@@ -172,6 +172,8 @@ class TransceiverService:
             title="firsthop",
             summary="WebRTC calls with voice agents: an SDP offer in, an answer out.",
             version="1",
+            docs_url=None,
+            redoc_url=None,
         )
         settings, metrics = self._settings, self._metrics
         desk = Desk.of(settings, self.calls, metrics, self._steering)
@@ -181,6 +183,7 @@ class TransceiverService:
         app.include_router(signaling.routes(desk, settings.signaling.protocols))
         app.include_router(operations.routes(self._metrics, self.problem))
         description.complete(app)
+        reference.add(app)
         if self._settings.signaling.demo:
             _add_demo(app)
         return app
@@ -213,6 +216,7 @@ def _add_demo(app: FastAPI) -> None:
             response.headers.update(_SECURITY_HEADERS)
         return response
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(folder / "index.html")
