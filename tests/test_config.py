@@ -292,7 +292,32 @@ def test_a_misspelled_part_of_a_variable_is_refused() -> None:
 
 def test_a_misspelled_setting_of_the_file_is_refused(settings_file: Path) -> None:
     settings_file.write_text("relay: {worker: 2}\n")
-    assert refused({}, settings_file).key == "relay.worker"
+    error = refused({}, settings_file)
+    assert error.key == "relay.worker"
+    assert "is relay.workers meant?" in error.problem
+
+
+def test_where_nothing_alike_is_known_nothing_is_guessed(settings_file: Path) -> None:
+    settings_file.write_text("relay: {colour: green}\n")
+    problem = refused({}, settings_file).problem
+    assert problem == "no such setting; `firsthop settings` shows all"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("relay:\n\tworkers: 2\n", "not YAML, line 2, column 1: found character '\\t'"),
+        ("keys: [\n  a: 2\n", "not YAML, line 3, column 1: expected"),
+        ("keys: *s3cret\n", "not YAML, line 1, column 7"),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_refused_with_the_place_and_why(
+    settings_file: Path, content: str, says: str
+) -> None:
+    settings_file.write_text(content)
+    problem = refused({}, settings_file).problem
+    assert problem.startswith(says)
+    assert "s3cret" not in problem
 
 
 @pytest.mark.parametrize(

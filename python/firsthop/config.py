@@ -6,10 +6,11 @@ winning; `load` reads both. Every name here is also a value of the Helm chart.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -608,8 +609,7 @@ def load(paths: Sequence[Path], environment: Mapping[str, str]) -> Settings:
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        unknown = "no such setting; `firsthop settings` shows all"
-        raise yamlfile.first_problem(error, unknown, _is_secret) from None
+        raise yamlfile.first_problem(error, _no_such_setting, _is_secret) from None
     _refuse_unknown(settings, environment)
     return settings
 
@@ -632,6 +632,20 @@ def _refuse_unknown(settings: Settings, environment: Mapping[str, str]) -> None:
             key = name[len(ENVIRONMENT_PREFIX) :].lower().split("__")[0]
             if key not in known:
                 raise ConfigError(name, f"no such setting; there are {', '.join(sorted(known))}")
+
+
+def _no_such_setting(name: str) -> str:
+    """Say so, and which one may be meant."""
+    near = difflib.get_close_matches(name, _names(Settings), n=1, cutoff=0.85)
+    meant = f"is {near[0]} meant? " if near else ""
+    return f"no such setting; {meant}`firsthop settings` shows all"
+
+
+def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        if isinstance(kind := field.annotation, type) and issubclass(kind, BaseModel):
+            yield from _names(kind, f"{prefix}{name}.")
 
 
 def _is_secret(setting: str) -> bool:

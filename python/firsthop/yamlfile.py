@@ -44,7 +44,10 @@ def read(path: Path, expected: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(str(path), f"not YAML{where}") from None
+        # Of these, none quotes more than a character.
+        syntax = isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError)
+        reason = f": {getattr(error, 'problem', None) or 'garbled'}" if syntax else ""
+        raise ConfigError(str(path), f"not YAML{where}{reason}") from None
     values = {} if values is None else values
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(str(path), f"expected {expected}")
@@ -66,7 +69,7 @@ def read_as(path: Path, model: type[M], expected: str) -> M:
     try:
         return model(**values)
     except ValidationError as error:
-        problem = first_problem(error, "there is no such field")
+        problem = first_problem(error, lambda _: "there is no such field")
         raise ConfigError(f"{path}: {problem.key}", problem.problem) from None
 
 
@@ -76,13 +79,15 @@ def problem_at(place: str, problem: str) -> PydanticCustomError:
 
 
 def first_problem(
-    error: ValidationError, unknown: str, is_secret: Callable[[str], bool] = lambda key: False
+    error: ValidationError,
+    unknown: Callable[[str], str],
+    is_secret: Callable[[str], bool] = lambda key: False,
 ) -> ConfigError:
     """Return the first thing that is wrong, with its place, dotted.
 
     Args:
         error: What a model found.
-        unknown: What to say of a name that there is not.
+        unknown: What to say of a name that there is not, given the name and its place.
         is_secret: Whether the value at a place must not be quoted.
     """
     problem: Mapping[str, Any] = error.errors()[0]
@@ -92,7 +97,7 @@ def first_problem(
         return ConfigError(".".join([*parts, problem["ctx"]["place"]]), problem["msg"])
     key = ".".join(parts) or "settings"
     if problem["type"] == "extra_forbidden":
-        return ConfigError(key, unknown)
+        return ConfigError(key, unknown(key))
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] in _SHAPES:
         message = f"expected {_SHAPES[problem['type']]}"

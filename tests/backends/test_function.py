@@ -59,7 +59,21 @@ def test_what_is_no_coroutine_function_is_refused(here: Path, body: str) -> None
         FunctionBackend.find(f"{name}:agent")
 
 
-def test_a_mistake_within_the_module_shows_its_own_traceback(here: Path) -> None:
-    (here / "broken_agent.py").write_text("1 / 0\n")
-    with pytest.raises(ZeroDivisionError):
-        FunctionBackend.find("broken_agent:agent")
+@pytest.mark.parametrize(
+    ("name", "body", "problem"),
+    [
+        ("broken_agent", "\n1 / 0", r"ZeroDivisionError: .* \(broken_agent\.py, line 2\)$"),
+        ("half_agent", "x =", r"SyntaxError: invalid syntax \(half_agent\.py, line 1\)$"),
+        ("rooted_agent", "import broken_agent", r"ZeroDivision.* \(broken_agent\.py, line 2\)$"),
+        ("marked_agent", "import firsthop\nfirsthop.tool(3)", r" \(marked_agent\.py, line 2\)$"),
+    ],
+)
+def test_a_mistake_within_the_module_is_told_with_its_line(
+    here: Path, name: str, body: str, problem: str
+) -> None:
+    (here / "broken_agent.py").write_text("\n1 / 0\n")
+    (here / f"{name}.py").write_text(f"{body}\n")
+    with pytest.raises(ConfigError, match=problem) as error:
+        FunctionBackend.find(f"{name}:agent")
+    assert error.value.key == "backend"
+    assert error.value.__cause__ is not None, "programs have all of it"
