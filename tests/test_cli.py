@@ -213,6 +213,25 @@ def test_help_lists_the_commands(firsthop_command: Shell) -> None:
         assert command in shown
 
 
+def test_help_cuts_no_summary_short(firsthop_command: Shell) -> None:
+    for group in ((), ("bench",), ("key",), ("token",), ("steer",)):
+        shown = firsthop_command(*group, "--help", COLUMNS="80").stdout
+        assert "Commands:" in shown
+        assert "..." not in shown.partition("Commands:")[2], group
+
+
+def test_the_version_is_told_either_way(firsthop_command: Shell) -> None:
+    told = firsthop_command("--version")
+    assert told == firsthop_command("version")
+    assert told == Done(0, f"{firsthop.__version__}\n", "")
+
+
+def test_without_a_command_it_helps_and_fails(firsthop_command: Shell) -> None:
+    done = firsthop_command()
+    assert done.returncode == 2
+    assert "transceiver" in done.stdout
+
+
 def test_a_wrong_setting_is_one_line(firsthop_command: Shell) -> None:
     line = refused(firsthop_command("settings", FIRSTHOP_RELAY__WORKERS="many"))
     assert line == "firsthop: relay.workers: 'many': expected auto, or a number from 1 to 256"

@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="firsthop",
-    help="An open WebRTC edge for voice AI.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
+    # A bug of ours is worth its traceback, in a form that a report can quote.
+    pretty_exceptions_enable=False,
 )
 
 key_app = typer.Typer()
@@ -52,14 +53,34 @@ app.add_typer(steer_command.app, name="steer")
 BackendOption = Annotated[
     str | None,
     typer.Option(
-        "--backend", "-b", help="Who answers: realtime, pipecat, echo, mirror, or module:function."
+        "--backend",
+        "-b",
+        metavar="NAME",
+        help="Who answers: realtime, pipecat, echo, mirror, or module:function.",
     ),
 ]
 
 
+@app.callback()
+def firsthop(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """An open WebRTC edge for voice AI."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
+
+
 @app.command()
 def dev(config: ConfigOption = None, backend: BackendOption = None) -> None:
-    """Run relay and transceiver on this machine, with the demo page. Needs nothing set up."""
+    """Run everything on this machine, with a demo page.
+
+    A relay, a transceiver and, unless somebody else answers, an agent. Nothing has to be set up.
+    """
     from firsthop import runner
 
     _serve_reloading(runner.serve_dev, _source(config, backend))
@@ -97,7 +118,7 @@ def gateway(config: ConfigOption = None) -> None:
 
 @app.command()
 def agent(config: ConfigOption = None) -> None:
-    """Run an agent service: calls by WebSocket, answered by models and tools."""
+    """Run an agent service: it hears, thinks and speaks."""
     from firsthop import runner
 
     _serve(runner.serve_agent, _settings(config))
@@ -124,7 +145,10 @@ def edge_keys(
         typer.Option("--cluster", help="Its id; by default, the one that the settings are for."),
     ] = None,
 ) -> None:
-    """Print the edge keys of a cluster, from its `keys`: for `edge_keys` of edge relays."""
+    """Print a cluster's edge keys, for `edge_keys` of edge relays.
+
+    They are made of the cluster's `keys`, which the settings have to hold.
+    """
     import yaml
 
     from firsthop._native import edge_key
@@ -141,7 +165,7 @@ def edge_keys(
 
 @app.command()
 def settings(config: ConfigOption = None) -> None:
-    """Show all settings as they are in effect, as YAML; keys are left out."""
+    """Show all settings in effect, as YAML, without the keys."""
     import yaml
 
     values = _settings(config).model_dump(mode="json", exclude={"keys"})
@@ -150,11 +174,17 @@ def settings(config: ConfigOption = None) -> None:
 
 @token_app.command("inspect")
 def inspect_token(
-    ufrag: Annotated[str, typer.Argument(help="The server's ufrag, or a USERNAME with it.")],
+    ufrag: Annotated[
+        str, typer.Argument(metavar="UFRAG", help="The server's ufrag, or a USERNAME with it.")
+    ],
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Explain a server's ufrag, by `keys` and `relay.clusters`; 1 if a relay would drop it."""
+    """Explain the ufrag of an SDP answer.
+
+    It takes the `keys` and `relay.clusters` of the settings, and ends with 1 if a relay would drop
+    the client's packets.
+    """
     from firsthop import token as routing_token
 
     now = datetime.now(UTC)

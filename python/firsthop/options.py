@@ -12,6 +12,7 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         "-c",
+        metavar="FILE",
         help="A YAML file of settings. Repeatable: the last one wins, FIRSTHOP_... variables over "
         "all.",
     ),

@@ -88,6 +88,7 @@ def test_a_fleet_without_clusters_has_no_room(tmp_path: Path) -> None:
         (["--location", "1,2,3"], "--location: .*expected LAT,LON"),
         (["--location", "north"], "--location: .*expected LAT,LON"),
         (["--header", "CF-Ray"], "--header: .*expected"),
+        (["--location", "1,2", "--header", "CF-Ray"], "--header: .*expected"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: list[str], problem: str) -> None:

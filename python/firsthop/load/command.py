@@ -29,6 +29,7 @@ def load(
         str,
         typer.Argument(
             help="Where offers go: a WHIP endpoint, or .../v1/realtime/calls.",
+            metavar="URL",
             show_default=False,
         ),
     ],
@@ -39,19 +40,25 @@ def load(
     ] = 30.0,
     sound: Annotated[
         Path | None,
-        typer.Option("--sound", help="What callers say: WAV or Ogg Opus. Otherwise syllables."),
+        typer.Option(
+            "--sound",
+            metavar="FILE",
+            help="What callers say: WAV or Ogg Opus. Otherwise syllables.",
+        ),
     ] = None,
     idle: Annotated[bool, typer.Option("--idle", help="Callers say nothing.")] = False,
     listeners: Annotated[
         int, typer.Option("--listeners", help="How many callers time the echo of what they say.")
     ] = 20,
     door: Annotated[
-        str, typer.Option("--door", help="whip, realtime, or auto: told by the URL.")
+        str,
+        typer.Option("--door", metavar="DOOR", help="whip, realtime, or auto: told by the URL."),
     ] = "auto",
     key: Annotated[
         str,
         typer.Option(
             "--key",
+            metavar="KEY",
             help="Sent as bearer token.",
             envvar="LOAD_API_KEY",
             show_default=False,
@@ -61,6 +68,7 @@ def load(
         list[str] | None,
         typer.Option(
             "--header",
+            metavar="LINE",
             help="Sent with each offer, as 'CF-IPCountry: SG'; may be given again.",
             show_default=False,
         ),
@@ -69,20 +77,24 @@ def load(
         bool, typer.Option("--json", help="Print the report as one JSON object.")
     ] = False,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Write the report as a page, with plots.")
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write the report as a page, with plots."),
     ] = None,
     threads: Annotated[int, typer.Option("--threads", "-t", help="Of the clients.")] = 1,
     local: Annotated[
         str | None,
-        typer.Option("--local", help="IP address to send from; otherwise the one towards URL."),
+        typer.Option(
+            "--local", metavar="IP", help="IP address to send from; otherwise the one towards URL."
+        ),
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Take any TLS certificate.")] = False,
 ) -> None:
-    """Place many calls at once and report on them; 1 if some failed.
+    """Place many calls at once, and report how they were.
 
     Each caller is a whole WebRTC client: ICE, DTLS, SRTP, Opus and a data channel. All are begun at
     the rate, held, measured, and hung up. An endpoint that sends back what it hears shows the delay
-    from mouth to ear as well. Ctrl-C ends early, and still reports.
+    from mouth to ear as well. Ctrl-C ends early, and still reports. It ends with 1 if a
+    call failed.
     """
     # Other commands start without what only this one needs.
     from firsthop.load import doors, report

@@ -47,6 +47,9 @@ th { color: var(--quiet); font-weight: 400 } th:first-child, td:first-child { te
 section p:first-of-type { margin-top: .75rem }
 td.words { text-align: left; white-space: normal; color: var(--quiet); width: 60% }
 tbody tr { border-top: 1px solid var(--rule) }
+main + p { margin-top: 16px }
+@media (max-width: 560px) { table { font-size: .8125rem } th, td { padding-right: .5rem }
+  td:first-child { white-space: normal } }
 svg { display: block; width: 100%; height: auto }
 .grid { stroke: var(--rule); fill: none } .tick { fill: var(--quiet); font-size: 12px }
 .label { fill: var(--quiet); font-size: 12px }

@@ -13,7 +13,9 @@ from rich.console import Console
 def plan(
     regions: Annotated[
         Path,
-        typer.Option("--regions", "-r", help="A YAML file: where users and clusters are."),
+        typer.Option(
+            "--regions", "-r", metavar="FILE", help="A YAML file: where users and clusters are."
+        ),
     ],
     sessions: Annotated[
         float | None, typer.Option("--sessions", "-n", help="At the same time, at peak.")
@@ -41,10 +43,11 @@ def plan(
     ] = "pcm",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Compute from measured figures what a fleet needs, per region and in all.
+    """Compute what a fleet needs, per region and in all.
 
     Relays, transceivers, cores, memory, traffic, Redis, offers, and the cost if prices are given.
-    Below each table stands what its figures rest on. What nobody has measured is not made up.
+    Below each table stands what its figures rest on: measurements, and what was assumed. What
+    nobody has measured is not made up.
     """
     # Other commands start without what only this one needs.
     from firsthop.plan import show

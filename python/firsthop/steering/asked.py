@@ -77,12 +77,12 @@ async def _view(settings: Settings) -> View:
 def _context(settings: Settings, ip: str | None, place: str | None, lines: list[str]) -> Context:
     if ip is not None and address_in(ip) is None:
         raise ConfigError("--ip", f"{ip!r} is no IP address")
+    headers = Headers(raw=[_header(line) for line in lines])
     if place is not None:
         found = location(*place.split(",", 1))
         if found is None:
             raise ConfigError("--location", f"{place!r}: expected LAT,LON in degrees, as 50.1,8.7")
         return Context(ip, found, None, "--location")
-    headers = Headers(raw=[_header(line) for line in lines])
     if ip is None and (forwarded := headers.getlist("x-forwarded-for")):
         trusted = TrustedProxies((*settings.steering.trusted_proxies, f"{_PROXY}/32"))
         client = trusted.client(_PROXY, forwarded)

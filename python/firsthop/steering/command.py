@@ -20,18 +20,27 @@ def steer() -> None:
 
 @app.command("explain")
 def explain_command(
-    ip: Annotated[str | None, typer.Option("--ip", help="The client's address.")] = None,
+    ip: Annotated[
+        str | None, typer.Option("--ip", metavar="IP", help="The client's address.")
+    ] = None,
     place: Annotated[
-        str | None, typer.Option("--location", help="Where it is, as LAT,LON in degrees.")
+        str | None, typer.Option("--location", metavar="LAT,LON", help="Where it is, in degrees.")
     ] = None,
     header: Annotated[
         list[str] | None,
-        typer.Option("--header", help='As a trusted proxy sends it: "Name: value". Repeatable.'),
+        typer.Option(
+            "--header",
+            metavar="LINE",
+            help='As a trusted proxy sends it: "Name: value". Repeatable.',
+        ),
     ] = None,
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Tell which cluster and ingresses a client would get now, and why; 1 if there is no room."""
+    """Tell which cluster and ingresses a client would get, and why.
+
+    It ends with 1 if there is no room.
+    """
     # Other commands start without what only this one needs.
     from firsthop.steering.asked import asked
 
