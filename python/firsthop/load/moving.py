@@ -14,6 +14,7 @@ from firsthop.load.call import Call, Client
 from firsthop.load.doors import Refused
 from firsthop.load.measured import Move
 from firsthop.load.placing import Placing
+from firsthop.tasks import cancel
 
 #: The type of the event; messages that do not hold it are not looked at.
 WANTED: Final = "firsthop.handover"
@@ -85,10 +86,7 @@ class Moves:
 
     async def cancel(self) -> None:
         """Leave the calls that are about to move where they are."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(*self._tasks)
 
     def take_longest_gap_ms(self) -> float:
         """Return the longest time between a call's packets at a move, since this was last asked.

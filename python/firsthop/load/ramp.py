@@ -17,6 +17,7 @@ import httpx
 
 from firsthop._native import CallerReport, Callers
 from firsthop.addresses import own_address
+from firsthop.authorities import authorities
 from firsthop.load import moving
 from firsthop.load import sound as sounds
 from firsthop.load.call import Call, Client
@@ -27,6 +28,7 @@ from firsthop.load.moving import Moves
 from firsthop.load.own import OwnWatch
 from firsthop.load.placing import Placing
 from firsthop.load.sound import Sound
+from firsthop.tasks import cancel
 
 MAX_CALLERS: Final = 20_000
 #: Requests under way at once.
@@ -157,7 +159,10 @@ class Load:
         limits = httpx.Limits(max_connections=_REQUESTS, max_keepalive_connections=_REQUESTS)
         # A proxy would be measured too, and takes no UDP.
         self._http = httpx.AsyncClient(
-            verify=not self._insecure, limits=limits, trust_env=False, follow_redirects=False
+            verify=False if self._insecure else authorities(),
+            limits=limits,
+            trust_env=False,
+            follow_redirects=False,
         )
         self._began, self._began_unix = time.monotonic(), time.time()
         self._placing = Placing(self._callers, self._door, self._http, talks=self._talks)
@@ -172,9 +177,7 @@ class Load:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(*self._tasks)
         await self._moves.cancel()
         try:
             await self._hang_up()

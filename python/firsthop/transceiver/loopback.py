@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final
 
 import structlog
 
+from firsthop.tasks import cancel
 from firsthop.telemetry.metrics import Metrics
 from firsthop.transceiver.owncall import OwnCallError
 
@@ -75,9 +75,7 @@ class Loopback:
         """End. A call under way is hung up."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await cancel(task)
 
     async def check(self) -> bool:
         """Place one call; return whether it went well."""
