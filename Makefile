@@ -31,7 +31,7 @@ install: $(VENV)/.stamp/native ## Set up .venv, with the command firsthop in it
 
 .PHONY: test
 test: $(VENV)/.stamp/test-tools $(PIPECAT)/.stamp/packages $(NPM_STAMPS) ## Run all tests: Rust, Python, and real processes with a browser
-	@$(MAKE) --no-print-directory --jobs 2 $(BY_STEP) test-code test-calls
+	@$(MAKE) --no-print-directory --jobs 2 $(BY_STEP) test-beside test-calls
 	@scripts/step "Tests of the benchmarks" $(PYTHON) -m pytest -q tests/bench
 
 # Calls take their time, whatever the machine: most of it is left to tests that only compute. Those
@@ -39,7 +39,12 @@ test: $(VENV)/.stamp/test-tools $(PIPECAT)/.stamp/packages $(NPM_STAMPS) ## Run 
 BY_STEP := $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 POLITELY := env -u MAKEFLAGS -u MFLAGS nice -n 19
 
-.PHONY: test-code test-calls
+# Calls take longer than the code's tests: `make test ALONGSIDE=check` has the checks done meanwhile.
+ALONGSIDE :=
+
+.PHONY: test-beside test-code test-calls
+test-beside: test-code
+	@$(if $(ALONGSIDE),$(POLITELY) $(MAKE) --no-print-directory $(ALONGSIDE),:)
 test-code:
 	@scripts/step "Rust tests" $(POLITELY) cargo test --workspace --locked --quiet
 	@scripts/step "Python tests" \

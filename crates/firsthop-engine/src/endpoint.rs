@@ -28,14 +28,16 @@ const OUTBOX_DATAGRAMS: usize = 64;
 const MAX_COMMANDS: usize = 4096;
 /// Batches read before time-outs and commands get their turn again.
 const MAX_BATCHES: usize = 32;
-/// From so many sessions on, turns of the loop are at least [`TURN`] apart: what arrives and falls
-/// due meanwhile is read, sent and reported together. Else each packet of a crowd is a wake-up and
-/// three system calls of its own, which cost as much as all that the session does with it.
+/// From so many sessions on, the loop takes turns: what arrives and falls due meanwhile is read, sent
+/// and reported together. Else each packet of a crowd is a wake-up and three system calls of its
+/// own, which cost as much as all that the session does with it.
 const CROWD: usize = 4;
-const TURN: Duration = Duration::from_millis(5);
-/// They are shorter for so long after a session was added: each step of its handshake waits for one.
+const LONGEST_TURN: Duration = Duration::from_millis(5);
+/// Of many sessions enough comes in less time, and the socket has no room for more.
+const TURN_OF_ONE: Duration = Duration::from_millis(500);
+/// Turns are as short for so long after a session was added: each step of its handshake waits for one.
+const SHORTEST_TURN: Duration = Duration::from_millis(1);
 const NEW: Duration = Duration::from_secs(1);
-const SHORT_TURN: Duration = Duration::from_millis(1);
 /// Without any deadline the thread still looks at its mailbox this often.
 const IDLE: Duration = Duration::from_secs(1);
 /// At a shutdown sessions say goodbye for so long.
@@ -162,7 +164,11 @@ impl Loop {
         let mut turn = Instant::now();
         loop {
             let mut now = clock();
-            let apart = turn_length(&self.shard, now.instant);
+            let is_new = |added| now.instant < added + NEW;
+            let apart = turn_length(
+                self.shard.sessions(),
+                self.shard.newest().is_some_and(is_new),
+            );
             let rest = (turn + apart).saturating_duration_since(now.instant);
             if !more && rest > Duration::ZERO {
                 std::thread::sleep(rest);
@@ -281,15 +287,15 @@ impl Loop {
 }
 
 /// How far apart turns begin, at least.
-fn turn_length(shard: &Shard, now: Instant) -> Duration {
-    let newest = shard.newest();
-    if shard.sessions() < CROWD {
-        Duration::ZERO
-    } else if newest.is_some_and(|added| now < added + NEW) {
-        SHORT_TURN
-    } else {
-        TURN
+fn turn_length(sessions: usize, has_new: bool) -> Duration {
+    if sessions < CROWD {
+        return Duration::ZERO;
     }
+    if has_new {
+        return SHORTEST_TURN;
+    }
+    let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
+    (TURN_OF_ONE / sessions).clamp(SHORTEST_TURN, LONGEST_TURN)
 }
 
 fn clock() -> Now {
@@ -313,6 +319,18 @@ mod tests {
 
     fn client(number: u16) -> SocketAddr {
         SocketAddr::from(([192, 0, 2, 1], number))
+    }
+
+    #[test]
+    fn turns_are_long_where_little_comes_and_nobody_waits_for_them() {
+        let ms = Duration::from_millis;
+        assert_eq!(turn_length(3, false), Duration::ZERO);
+        assert_eq!(turn_length(4, false), ms(5));
+        assert_eq!(turn_length(100, false), ms(5));
+        assert_eq!(turn_length(250, false), ms(2));
+        assert_eq!(turn_length(1_000, false), ms(1));
+        assert_eq!(turn_length(3, true), Duration::ZERO);
+        assert_eq!(turn_length(4, true), ms(1));
     }
 
     #[test]
