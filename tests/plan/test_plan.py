@@ -65,15 +65,22 @@ def test_a_figure_that_changes_with_a_measurement_names_it(
         key: of.model_copy(update={"value": of.value or 1000.0, "kind": "stated"})
         for key, of in ours.measurements.items()
     }
-    other = known | {name: known[name].model_copy(update={"value": (known[name].value or 0) * 3})}
+
+    def but(factor: float) -> dict[str, Any]:
+        value = (known[name].value or 0) * factor
+        return known | {name: known[name].model_copy(update={"value": value})}
 
     def planned(measurements: dict[str, Any]) -> dict[tuple[str, str], Quantity]:
         these = Measurements(benches=ours.benches, measurements=measurements)
         monkeypatch.setattr(regions_module, "shipped", lambda: these)
         return figures(plan(demand, everything))
 
-    before, after = planned(known), planned(other)
-    changed = {key for key in before if before[key].value != after[key].value}
+    before = planned(known)
+    # Both ways: a limit may be far off.
+    others = [planned(but(factor)) for factor in (1 / 3, 3)]
+    changed = {
+        key for key in before if any(before[key].value != other[key].value for other in others)
+    }
     assert changed <= {key for key in before if name in before[key].rests_on}
     # And nothing is named that has no part in it.
     named = {key for key in before if name in before[key].rests_on}
@@ -126,12 +133,12 @@ def test_a_plan_by_hand_comes_to_the_same() -> None:
         sizes={"relay_cores": 1, "candidates": 1},
     )
     of = plan(Demand(sessions=10_000, agent_speaks=1, call_minutes=5), one)
-    # 11.6 ms per second: half of a core for 43.103 sessions, so 232 transceivers, and one.
-    assert of.whole["transceivers"].value == 233
+    # 12.9 ms per second: half of a core for 38.76 sessions, so 258 transceivers, and one.
+    assert of.whole["transceivers"].value == 259
     # 50.8 packets each way, 883 and 2,721 ns: 1.8308 cores, 0.0071 of Python; 4 at a half, and one.
     assert of.whole["cluster_relays"].value == 5
     assert of.whole["edge_relays"].value == 0
-    assert of.whole["cores"].value == 238
+    assert of.whole["cores"].value == 264
     # 115 bytes, 50 times a second.
     assert of.whole["public_in"].value == pytest.approx(460)
     assert of.whole["public_out"].value == pytest.approx(460)
