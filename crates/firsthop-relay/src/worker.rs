@@ -269,11 +269,7 @@ impl Worker {
                 }
             }
             if self.waiting() {
-                for ingress in 0..self.public.len() {
-                    self.serve_public(ingress)?;
-                }
-                self.serve_tcp();
-                self.serve_upstream()?;
+                self.serve()?;
                 last_packet = self.started.elapsed();
             }
 
@@ -286,15 +282,32 @@ impl Worker {
                 self.obey();
                 next_expiry = now.elapsed + if done { EXPIRE_EVERY } else { Duration::ZERO };
                 // One look a second at every socket, so that no lost edge silences one for longer.
-                for public in &mut self.public {
-                    public.source.waiting = true;
-                }
-                self.uplink.source.waiting = true;
+                self.look_at_all();
             }
             let lost = self.notices.send(self.forwarder.take_notices());
             self.counters.dropped(DropReason::MailboxFull, lost);
         }
+        // What came before it was told to stop: the goodbye of a transceiver that ends with it, say.
+        self.look_at_all();
+        self.serve()?;
         Ok(self.forwarder.changes())
+    }
+
+    /// Forwards what waits in the sockets.
+    fn serve(&mut self) -> io::Result<()> {
+        for ingress in 0..self.public.len() {
+            self.serve_public(ingress)?;
+        }
+        self.serve_tcp();
+        self.serve_upstream()
+    }
+
+    /// Has every socket be read, whatever the poll says of it.
+    fn look_at_all(&mut self) {
+        for public in &mut self.public {
+            public.source.waiting = true;
+        }
+        self.uplink.source.waiting = true;
     }
 
     fn waiting(&self) -> bool {

@@ -298,6 +298,25 @@ fn a_new_relay_takes_over_sockets_and_flows_and_what_waits_there() {
 }
 
 #[test]
+fn what_came_before_a_relay_is_stopped_is_forwarded() {
+    // In each round the worker is somewhere else in its loop when it is told.
+    for round in 0..200 {
+        let mut owner = FakeOwner::new();
+        let relay = Relay::start(&loopback(owner.address())).unwrap();
+        let (browser, source, header) = call(&mut owner, &relay);
+        const PACKETS: usize = 3;
+        for _ in 0..PACKETS {
+            owner.answer(source, &header, Flags::default(), &rtp());
+        }
+        relay.stop();
+        browser.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 2048];
+        let received = std::iter::from_fn(|| browser.recv(&mut buffer).ok());
+        assert_eq!(received.count(), PACKETS, "round {round}");
+    }
+}
+
+#[test]
 fn a_stopped_relay_frees_its_addresses() {
     let mut config = loopback(address("127.0.0.1:4000"));
     config.workers = 2;
