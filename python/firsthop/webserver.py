@@ -76,8 +76,8 @@ async def serve_http(
         setting: The setting that `address` is from.
         rows: What is told: part, address, note.
         next_step: What the user may do next.
-        inherited: A socket that is bound already, by `bind_for` or by another process; used if it is
-            at `address`.
+        inherited: A socket that is bound already, by `bind_for` or by another process; used if it
+            is at `address`.
         until: Given the listening socket; ends the server when it returns.
         draining: Done at the first SIGTERM; then the server ends. A second one does not wait.
     """
